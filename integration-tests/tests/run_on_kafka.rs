@@ -1,0 +1,294 @@
+//! `jamais run` on a real Apache Kafka, against `jamais score` on files.
+
+use std::collections::BTreeMap;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use jamais::codec::{OutputFormat, deserialize_event};
+use jamais::domain::event::ScoredEvent;
+use jamais_integration_tests::kafka::{KafkaBroker, Record};
+use jamais_integration_tests::plant::{PumpRecord, TrainedPlant};
+use jamais_integration_tests::process::jamais;
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Headers;
+
+/// Each watch reads from the beginning, in a group of its own.
+static WATCHES: AtomicU32 = AtomicU32::new(0);
+
+/// How long a worker may take for what a test waits for; far more than it ever does.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Everything of one test on the broker it shares with others: topics and group of its own.
+struct Lane<'a> {
+    broker: &'a KafkaBroker,
+    plant: &'a TrainedPlant,
+    name: String,
+    overrides: Vec<String>,
+}
+
+impl<'a> Lane<'a> {
+    fn new(broker: &'a KafkaBroker, plant: &'a TrainedPlant, name: &str, partitions: i32, overrides: &[&str]) -> Self {
+        broker.create_topic(&format!("{name}.in"), partitions);
+        let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
+        Self { broker, plant, name: name.to_owned(), overrides }
+    }
+
+    fn topic(&self, what: &str) -> String {
+        format!("{}.{what}", self.name)
+    }
+
+    fn produce(&self, records: impl IntoIterator<Item = Record>) {
+        self.broker.produce(&self.topic("in"), records);
+    }
+
+    /// Starts `jamais run`.
+    fn start(&self) -> Worker {
+        let mut command = jamais(&["run"]);
+        command.args(self.plant.flags());
+        let settings = [
+            format!("kafka.brokers={}", self.broker.bootstrap()),
+            format!("kafka.group={}", self.name),
+            format!("kafka.input_topics=[\"{}\"]", self.topic("in")),
+            format!("kafka.output_topic={}", self.topic("scores")),
+            format!("kafka.dead_letter_topic={}", self.topic("dead")),
+            format!("kafka.state_topic={}", self.topic("state")),
+            "kafka.create_topics=true".to_owned(),
+            "align.lateness=0s".to_owned(),
+        ];
+        for setting in settings.iter().chain(&self.overrides) {
+            command.args(["--set", setting]);
+        }
+        let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
+        Worker { child: command.stdout(Stdio::null()).stderr(log).spawn().unwrap(), log: self.log() }
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        self.plant.path(&format!("{}.log", self.name))
+    }
+
+    /// Waits until so many different events are out, and gives all that are.
+    fn wait_for(&self, count: usize) -> BTreeMap<String, ScoredEvent> {
+        let mut config = self.broker.client_config();
+        config
+            .set("group.id", format!("{}-{}", self.topic("watch"), WATCHES.fetch_add(1, Ordering::Relaxed)))
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("allow.auto.create.topics", "false")
+            .set("topic.metadata.refresh.interval.ms", "500");
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.subscribe(&[&self.topic("scores")]).unwrap();
+        let mut found: BTreeMap<String, ScoredEvent> = BTreeMap::new();
+        let mut idle = Duration::ZERO;
+        let step = Duration::from_millis(500);
+        while found.len() < count {
+            match consumer.poll(step) {
+                Some(Ok(message)) => {
+                    idle = Duration::ZERO;
+                    let event = deserialize_event(OutputFormat::Json, message.payload().unwrap()).unwrap();
+                    if let Some(twin) = found.get(&event.id) {
+                        assert_eq!(twin.score, event.score, "the same id says the same");
+                    }
+                    found.insert(event.id.clone(), event);
+                }
+                // The topic may not be there yet.
+                Some(Err(_)) | None => idle += step,
+            }
+            assert!(
+                idle < PATIENCE,
+                "{} of {count} events came; the worker's log:\n{}",
+                found.len(),
+                std::fs::read_to_string(self.log()).unwrap_or_default()
+            );
+        }
+        found
+    }
+
+    /// Everything on the output topic, duplicates too.
+    fn all_events(&self) -> Vec<ScoredEvent> {
+        let messages = self.broker.read_to_end(&self.topic("scores"));
+        messages
+            .iter()
+            .map(|message| deserialize_event(OutputFormat::Json, message.payload().unwrap()).unwrap())
+            .collect()
+    }
+}
+
+/// A running `jamais run`; killed if the test fails.
+struct Worker {
+    child: Child,
+    log: std::path::PathBuf,
+}
+
+impl Worker {
+    /// SIGTERM, and a graceful end.
+    fn terminate(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", std::fs::read_to_string(&self.log).unwrap_or_default());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Already gone after `terminate`.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn record(record: &PumpRecord) -> Record {
+    (Some(record.series.clone().into_bytes()), record.json.clone().into_bytes(), None, record.time.millis())
+}
+
+/// (series, window end) to (id, score), as `jamais score` says from a file.
+fn scored_from_file(plant: &TrainedPlant, records: &[PumpRecord]) -> BTreeMap<(String, i64), (String, Option<f32>)> {
+    let live = plant.write_lines("live.jsonl", records);
+    let output = plant.path("scores.jsonl");
+    let (live, output) = (live.display().to_string(), output.display().to_string());
+    plant.run(&["score", &live, "--output", &output, "--overwrite", "--set", "align.lateness=0s"]);
+    by_window(
+        std::fs::read_to_string(&output)
+            .unwrap()
+            .lines()
+            .map(|line| deserialize_event(OutputFormat::Json, line.as_bytes()).unwrap()),
+    )
+}
+
+fn by_window(events: impl IntoIterator<Item = ScoredEvent>) -> BTreeMap<(String, i64), (String, Option<f32>)> {
+    let entry = |event: ScoredEvent| ((event.series.to_string(), event.window_end.millis()), (event.id, event.score));
+    events.into_iter().map(entry).collect()
+}
+
+/// What a stream without an end can say: all windows but those that wait for the watermark.
+fn settled(
+    mut scored: BTreeMap<(String, i64), (String, Option<f32>)>,
+    records: &[PumpRecord],
+) -> BTreeMap<(String, i64), (String, Option<f32>)> {
+    for record in records {
+        let newest = records.iter().filter(|it| it.series == record.series).map(|it| it.time.millis()).max();
+        scored.remove(&(record.series.clone(), newest.unwrap_or_default()));
+    }
+    scored
+}
+
+fn assert_same(
+    found: &BTreeMap<(String, i64), (String, Option<f32>)>,
+    expected: &BTreeMap<(String, i64), (String, Option<f32>)>,
+    what: &str,
+) {
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{what}: the same windows");
+    for (window, (id, score)) in expected {
+        let (found_id, found_score) = &found[window];
+        assert_eq!(found_id, id, "{what}: {window:?}");
+        match (found_score, score) {
+            (Some(found), Some(expected)) => {
+                assert!(
+                    (found - expected).abs() <= 1e-5 * expected.abs(),
+                    "{what}: {window:?} {found} against {expected}"
+                );
+            }
+            (found, expected) => assert_eq!(found, expected, "{what}: {window:?}"),
+        }
+    }
+}
+
+#[test]
+fn scores_equal_those_of_files_whatever_the_batch_the_partitions_and_the_workers() {
+    let Some(broker) = KafkaBroker::shared("scores_equal_those_of_files") else { return };
+    let plant = TrainedPlant::new(4, Duration::from_secs(400));
+    let expected = settled(scored_from_file(&plant, &plant.live), &plant.live);
+    assert_eq!(expected.len(), 4 * (400 - 5), "a window from the fifth sample on, less the last");
+    for (name, partitions, overrides, processes) in [
+        ("one-of-each", 1, ["runtime.batch_records_max=7", "runtime.workers=1"], 1),
+        ("two-workers", 3, ["runtime.batch_records_max=1000", "runtime.workers=2"], 1),
+        ("two-processes", 4, ["runtime.batch_records_max=64", "runtime.workers=2"], 2),
+    ] {
+        let lane = Lane::new(broker, &plant, name, partitions, &overrides);
+        lane.produce(plant.live.iter().map(record));
+        let workers: Vec<Worker> = (0..processes).map(|_| lane.start()).collect();
+        let found = by_window(lane.wait_for(expected.len()).into_values());
+        assert_same(&found, &expected, name);
+        workers.into_iter().for_each(Worker::terminate);
+    }
+}
+
+#[test]
+fn sigterm_in_mid_stream_loses_nothing_and_duplicates_have_the_same_id() {
+    let Some(broker) = KafkaBroker::shared("sigterm_in_mid_stream") else { return };
+    let plant = TrainedPlant::new(2, Duration::from_secs(1_500));
+    let expected = settled(scored_from_file(&plant, &plant.live), &plant.live);
+    let lane = Lane::new(broker, &plant, "sigterm", 2, &["runtime.batch_records_max=20"]);
+    // The stream goes on while the worker is stopped, so that every window across a stop needs the state before it.
+    for (part, records) in plant.live.chunks(plant.live.len() / 4 + 1).enumerate() {
+        lane.produce(records.iter().map(record));
+        let worker = lane.start();
+        lane.wait_for(expected.len() * part / 4 + 50);
+        worker.terminate();
+    }
+    let last = lane.start();
+    assert_same(&by_window(lane.wait_for(expected.len()).into_values()), &expected, "after four stops");
+    last.terminate();
+    // Events of one id are equal, whatever was out before a stop.
+    let mut seen: BTreeMap<String, Option<f32>> = BTreeMap::new();
+    for event in lane.all_events() {
+        assert_eq!(*seen.entry(event.id.clone()).or_insert(event.score), event.score, "{}", event.id);
+    }
+    assert_eq!(seen.len(), expected.len());
+}
+
+#[test]
+fn bad_records_become_dead_letters_with_their_position_and_the_stream_goes_on() {
+    let Some(broker) = KafkaBroker::shared("bad_records") else { return };
+    let plant = TrainedPlant::new(1, Duration::from_secs(60));
+    let lane = Lane::new(
+        broker,
+        &plant,
+        "bad-records",
+        1,
+        &["input.bytes_max=100000", "kafka.properties.fetch.message.max.bytes=20000000"],
+    );
+    let good: Vec<Record> = plant.live.iter().map(record).collect();
+    let time = plant.live[30].time;
+    let bad =
+        |key: Option<&str>, payload: Vec<u8>| (key.map(|key| key.as_bytes().to_vec()), payload, Some(0), time.millis());
+    let values = |values: &str| {
+        format!("{{\"series\": \"plant-1/pump-01\", \"time\": \"{time}\", \"values\": {{{values}}}}}").into_bytes()
+    };
+    lane.produce(good[..30].iter().cloned());
+    lane.produce([
+        bad(Some("x"), b"{\"time\":".to_vec()),
+        bad(Some("x"), vec![0xff, 0xfe, 0x00]),
+        bad(Some("x"), values("\"flow\": 1")),
+        bad(Some("x"), values("\"flow_m3_h\": \"high\"")),
+        bad(
+            None,
+            format!("{{\"series\": \"p\", \"time\": \"2199-01-01T00:00:00Z\", \"values\": {{\"flow_m3_h\": 1}}}}")
+                .into_bytes(),
+        ),
+        bad(Some("x"), [b"{\"pad\": \"".as_slice(), &vec![b'x'; 900_000], b"\"}"].concat()),
+    ]);
+    lane.produce(good[30..].iter().cloned());
+    let worker = lane.start();
+    lane.wait_for(60 - 5);
+    worker.terminate();
+    let header = |message: &rdkafka::message::OwnedMessage, name: &str| -> String {
+        let headers = message.headers().expect("dead letters have headers");
+        let header = headers.iter().find(|header| header.key == name).unwrap_or_else(|| panic!("{name} is missing"));
+        String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned()
+    };
+    let letters: Vec<(String, String)> = broker
+        .read_to_end(&lane.topic("dead"))
+        .iter()
+        .map(|message| {
+            assert_eq!(header(message, "jamais.topic"), lane.topic("in"));
+            assert!(!header(message, "jamais.error").is_empty());
+            (header(message, "jamais.offset"), header(message, "jamais.kind"))
+        })
+        .collect();
+    let expected = ["malformed", "malformed", "unknown_channel", "wrong_type", "time_too_far_ahead", "too_large"];
+    let expected: Vec<_> = (30..).zip(expected).map(|(offset, kind)| (offset.to_string(), kind.to_owned())).collect();
+    assert_eq!(letters, expected);
+}

@@ -1,0 +1,259 @@
+//! `readings`: a file's rows as payloads with row numbers, whatever the file's format.
+//!
+//! Laws:
+//! 1. A row's offset is its number from 0, counting good and bad rows alike; in JSON lines, blank lines too.
+//! 2. A row that cannot be used is a payload of its own ([`Payload::Unreadable`]), never an error.
+//! 3. An empty cell, or a Parquet null, is no observation: the reading leaves the channel out, and the gap policy decides.
+//!    What a cell says in words (`NaN`, `NA`, `null`) is what the sensor sent: NaN, as in JSON.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use super::columns::{Layout, no_number, no_time, number};
+use super::csv::{BadRow, CsvRows};
+use super::lines::{Line, Lines};
+use super::parquet::{ParquetRow, ParquetRows};
+use super::{FileError, FileFormat};
+use crate::codec::{InputSettings, SeriesFrom};
+use crate::domain::record::{Payload, Reading, SeriesKey};
+
+/// Reads one file.
+pub(super) struct Readings {
+    rows: Rows,
+    series: Series,
+    next: i64,
+}
+
+enum Rows {
+    Csv { rows: CsvRows, layout: Layout, input: InputSettings },
+    Parquet { rows: ParquetRows, series_columns: Vec<String>, channels: usize },
+    JsonLines { path: PathBuf, lines: Lines<BufReader<File>>, bytes_max: usize },
+}
+
+/// A row with its number.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) offset: i64,
+    /// The series that the whole file is, for rows that only the codec can read.
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) payload: Payload,
+}
+
+/// The columns that name a row's series; none where the file as a whole is one.
+pub(super) fn series_columns(input: &InputSettings) -> &[String] {
+    match &input.series {
+        SeriesFrom::Key => &[],
+        SeriesFrom::Fields(fields) => fields,
+    }
+}
+
+impl Readings {
+    /// Opens a file, to be read from row `from` on. `series` is its name as a series, unless columns name it.
+    pub(super) fn open(
+        path: &Path,
+        series: &SeriesKey,
+        channels: &[String],
+        input: &InputSettings,
+        from: i64,
+    ) -> Result<Self, FileError> {
+        let series_columns = series_columns(input);
+        let series = Series { whole_file: series_columns.is_empty().then(|| series.clone()), last: series.clone() };
+        let rows = match FileFormat::of(path)? {
+            FileFormat::Csv => {
+                let rows = CsvRows::open(path, input.bytes_max)?;
+                let layout = Layout::of(path, rows.columns(), &input.time_field, series_columns, channels)?;
+                Rows::Csv { rows, layout, input: input.clone() }
+            }
+            FileFormat::Parquet => {
+                let (field, format) = (&input.time_field, &input.time_format);
+                let rows = ParquetRows::open(path, field, format, series_columns, channels, from)?;
+                Rows::Parquet { rows, series_columns: series_columns.to_vec(), channels: channels.len() }
+            }
+            FileFormat::JsonLines => {
+                let file = File::open(path).map_err(|source| FileError::Open { path: path.to_owned(), source })?;
+                let lines = Lines::new(BufReader::with_capacity(1 << 16, file), input.bytes_max);
+                Rows::JsonLines { path: path.to_owned(), lines, bytes_max: input.bytes_max }
+            }
+        };
+        let mut readings = Self { rows, series, next: 0 };
+        readings.skip_to(path, from)?;
+        Ok(readings)
+    }
+
+    /// Bytes read so far; an estimate for Parquet.
+    pub(super) fn bytes(&self) -> u64 {
+        match &self.rows {
+            Rows::Csv { rows, .. } => rows.bytes(),
+            Rows::Parquet { rows, .. } => rows.bytes(),
+            Rows::JsonLines { lines, .. } => lines.bytes(),
+        }
+    }
+
+    /// The next row; `None` at the end of the file.
+    pub(super) fn next(&mut self) -> Result<Option<Row>, FileError> {
+        let mut key = None;
+        let payload = match &mut self.rows {
+            Rows::Csv { rows, layout, input } => csv_payload(rows, layout, input, &mut self.series)?,
+            Rows::Parquet { rows, series_columns, channels } => rows.next()?.map(|row| {
+                let reading = parquet_reading(&row, series_columns, *channels, &mut self.series);
+                payload(reading.map_err(|fault| row.bad_row(&fault)))
+            }),
+            Rows::JsonLines { path, lines, bytes_max } => {
+                key = self.series.whole_file.as_ref().map(|series| series.as_str().as_bytes().to_vec());
+                json_payload(path, lines, *bytes_max, &mut self.next)?
+            }
+        };
+        let Some(payload) = payload else { return Ok(None) };
+        let offset = self.next;
+        self.next += 1;
+        Ok(Some(Row { offset, key, payload }))
+    }
+
+    fn skip_to(&mut self, path: &Path, from: i64) -> Result<(), FileError> {
+        let mut unused = Vec::new();
+        while self.next < from {
+            let any = match &mut self.rows {
+                Rows::Csv { rows, .. } => rows.skip()?,
+                Rows::JsonLines { lines, .. } => {
+                    lines.next(&mut unused).map_err(|error| FileError::read(path, error))?.is_some()
+                }
+                // It was opened there.
+                Rows::Parquet { .. } => {
+                    self.next = from;
+                    break;
+                }
+            };
+            if !any {
+                return Err(FileError::RowGone { path: path.to_owned(), offset: from, rows: self.next });
+            }
+            self.next += 1;
+        }
+        Ok(())
+    }
+}
+
+fn payload(reading: Result<Reading, BadRow>) -> Payload {
+    match reading {
+        Ok(reading) => Payload::Reading(reading),
+        Err(BadRow { bytes, error }) => Payload::Unreadable { bytes, error },
+    }
+}
+
+/// A row's series; neighbouring rows of one series share one key.
+struct Series {
+    whole_file: Option<SeriesKey>,
+    last: SeriesKey,
+}
+
+impl Series {
+    /// The key of a row whose columns say `parts`.
+    fn key<'a>(
+        &mut self,
+        columns: &[String],
+        part: impl Fn(usize) -> Option<std::borrow::Cow<'a, str>>,
+    ) -> Result<SeriesKey, String> {
+        if let Some(series) = &self.whole_file {
+            return Ok(series.clone());
+        }
+        let mut name = String::new();
+        for (column, title) in columns.iter().enumerate() {
+            let part = part(column).filter(|part| !part.trim().is_empty());
+            let part = part.ok_or_else(|| {
+                format!("column \"{title}\" is empty and so names no series; fill it, or correct input.series")
+            })?;
+            if column > 0 {
+                name.push('/');
+            }
+            name.push_str(part.trim());
+        }
+        if self.last.as_str() != name {
+            self.last = SeriesKey::new(&name);
+        }
+        Ok(self.last.clone())
+    }
+}
+
+fn csv_payload(
+    rows: &mut CsvRows,
+    layout: &Layout,
+    input: &InputSettings,
+    series: &mut Series,
+) -> Result<Option<Payload>, FileError> {
+    let reading = match rows.next()? {
+        None => return Ok(None),
+        Some(Err(bad_row)) => Err(bad_row),
+        Some(Ok(())) => csv_reading(rows, layout, input, series).map_err(|fault| rows.bad_row(&fault)),
+    };
+    Ok(Some(payload(reading)))
+}
+
+fn csv_reading(rows: &CsvRows, layout: &Layout, input: &InputSettings, series: &mut Series) -> Result<Reading, String> {
+    let cells = rows.cells();
+    let text = String::from_utf8_lossy(&cells[layout.time]);
+    let time = input.time_format.read_text(text.trim());
+    let time = time.map_err(|error| no_time(&rows.columns()[layout.time], error))?;
+    let part = |column: usize| Some(String::from_utf8_lossy(&cells[layout.series[column]]));
+    let series = series.key(series_columns(input), part)?;
+    let mut values = Vec::with_capacity(layout.channels.len());
+    for (channel, column) in layout.channels.iter().enumerate() {
+        let cell = &cells[*column];
+        if !cell.trim_ascii().is_empty() {
+            let value = number(cell).ok_or_else(|| no_number(&rows.columns()[*column], cell))?;
+            values.push((channel, value));
+        }
+    }
+    Ok(Reading { series, time, values })
+}
+
+fn parquet_reading(
+    row: &ParquetRow<'_>,
+    series_columns: &[String],
+    channels: usize,
+    series: &mut Series,
+) -> Result<Reading, String> {
+    let time = row.time()?;
+    let part = |column: usize| row.series(column).map(std::borrow::Cow::Borrowed);
+    let series = series.key(series_columns, part)?;
+    let values = (0..channels).filter_map(|channel| Some((channel, row.value(channel)?))).collect();
+    Ok(Reading { series, time, values })
+}
+
+fn json_payload(
+    path: &Path,
+    lines: &mut Lines<BufReader<File>>,
+    bytes_max: usize,
+    offset: &mut i64,
+) -> Result<Option<Payload>, FileError> {
+    let mut bytes = Vec::new();
+    loop {
+        let Some(outcome) = lines.next(&mut bytes).map_err(|error| FileError::read(path, error))? else {
+            return Ok(None);
+        };
+        if lines.line() == 1 {
+            refuse_array(path, &mut bytes)?;
+        }
+        if outcome == Line::TooLong {
+            let (line, path) = (lines.line(), path.display());
+            let fault = format!("longer than {bytes_max} bytes, only its beginning is kept");
+            let error = format!("line {line} of {path}: {fault}; split it, or raise input.bytes_max");
+            return Ok(Some(Payload::Unreadable { bytes, error }));
+        }
+        if !bytes.trim_ascii().is_empty() {
+            return Ok(Some(Payload::Serialized(bytes)));
+        }
+        *offset += 1;
+    }
+}
+
+/// Takes a byte-order mark off the first line, and refuses a file that is one JSON array: every line of it would be a
+/// dead letter.
+fn refuse_array(path: &Path, first_line: &mut Vec<u8>) -> Result<(), FileError> {
+    if first_line.starts_with(b"\xef\xbb\xbf") {
+        first_line.drain(..3);
+    }
+    if first_line.trim_ascii_start().starts_with(b"[") {
+        return Err(FileError::NotLines { path: path.to_owned() });
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! `rdkafka`: input, output and state topics on Kafka. At least once: events are acknowledged by all in-sync replicas
+//! before the offsets that led to them are committed.
+
+mod mock;
+mod sink;
+mod source;
+mod state;
+mod tail;
+mod topics;
+
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+pub use mock::MockBroker;
+pub use sink::KafkaSink;
+pub use source::{KafkaSource, RangeSource};
+pub use state::KafkaStateStore;
+pub use tail::{Tailed, TopicFeed, TopicTail, create_topics, delete_topics};
+pub use topics::{TopicPlan, prepare_topics};
+
+use crate::config::KafkaConfig;
+use crate::ports::{Disposition, PortError};
+
+/// Reads to the end of partitions: an end is no error to be logged.
+pub(crate) struct ToTheEnd;
+
+impl ClientContext for ToTheEnd {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%error, reason, "Kafka client");
+        }
+    }
+}
+
+impl ConsumerContext for ToTheEnd {}
+
+/// How long a broker has to answer a request outside the stream.
+pub(crate) const ANSWER: Duration = Duration::from_secs(15);
+/// How long deliveries may take before they have failed.
+const DELIVERY: Duration = Duration::from_secs(120);
+
+/// What every client has in common, with the user's own properties on top.
+fn client(config: &KafkaConfig) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &config.brokers).set("client.id", "jamais").set("log.connection.close", "false");
+    client
+}
+
+/// The user's properties win over ours.
+fn with_properties(mut client: ClientConfig, config: &KafkaConfig) -> ClientConfig {
+    for (name, value) in &config.properties {
+        client.set(name, value);
+    }
+    client
+}
+
+fn producer(config: &KafkaConfig) -> ClientConfig {
+    let mut producer = client(config);
+    producer
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("linger.ms", "5")
+        .set("compression.type", "lz4")
+        .set("queue.buffering.max.kbytes", "65536")
+        .set("delivery.timeout.ms", DELIVERY.as_millis().to_string());
+    with_properties(producer, config)
+}
+
+/// Maps Kafka's errors to what is to be done about them: the only place that does.
+pub(crate) fn failed(what: impl Into<String>, error: KafkaError) -> PortError {
+    let disposition = match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::CoordinatorLoadInProgress
+            | RDKafkaErrorCode::CoordinatorNotAvailable
+            | RDKafkaErrorCode::LeaderNotAvailable
+            | RDKafkaErrorCode::NetworkException
+            | RDKafkaErrorCode::NotCoordinator
+            | RDKafkaErrorCode::NotEnoughReplicas
+            | RDKafkaErrorCode::NotEnoughReplicasAfterAppend
+            | RDKafkaErrorCode::NotLeaderForPartition
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::PreviousInProgress
+            | RDKafkaErrorCode::QueueFull
+            | RDKafkaErrorCode::RebalanceInProgress
+            | RDKafkaErrorCode::RequestTimedOut
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::WaitingForCoordinator,
+        ) => Disposition::Retry,
+        _ => Disposition::Fatal,
+    };
+    PortError { what: what.into(), disposition, source: Some(Box::new(error)) }
+}

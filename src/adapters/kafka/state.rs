@@ -1,0 +1,122 @@
+//! Series state on a compacted topic, so that it moves with its partition from worker to worker.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | input topic, 0x00, partition, 0x00, series | that series' serialized state, which names the offset it is true for |
+//! | input topic, 0x00, partition, 0x00 | the offset that the checkpoint is true for, 8 bytes little-endian |
+//!
+//! Laws:
+//! 1. The state of input partition n lies in partition n of the state topic.
+//! 2. The checkpoint's own record is written once all of its series' records are acknowledged. After a crash in between,
+//!    some series are ahead of it; the pipeline leaves out the records that they already hold.
+
+use std::collections::BTreeMap;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::producer::BaseRecord;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::sink::Outbox;
+use super::{ANSWER, ToTheEnd, client, failed, with_properties};
+use crate::config::KafkaConfig;
+use crate::domain::record::Position;
+use crate::ports::{Checkpoint, PartitionId, PortError, StateStore};
+
+/// Checkpoints on the state topic.
+pub struct KafkaStateStore {
+    outbox: Outbox,
+    config: KafkaConfig,
+}
+
+impl KafkaStateStore {
+    /// A store with a producer of its own.
+    ///
+    /// # Errors
+    /// If librdkafka refuses the properties.
+    pub fn new(config: &KafkaConfig) -> Result<Self, PortError> {
+        Ok(Self { outbox: Outbox::new(config)?, config: config.clone() })
+    }
+
+    fn consumer(&self, partition: i32) -> Result<BaseConsumer<ToTheEnd>, PortError> {
+        let topic = &self.config.state_topic;
+        let mut consumer = client(&self.config);
+        consumer
+            .set("group.id", format!("{}.state", self.config.group))
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true");
+        let consumer: BaseConsumer<ToTheEnd> = with_properties(consumer, &self.config)
+            .create_with_context(ToTheEnd)
+            .map_err(|error| failed("the Kafka consumer cannot be set up; correct kafka.properties", error))?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Beginning)
+            .and_then(|()| consumer.assign(&list))
+            .map_err(|error| failed(format!("{topic}-{partition} cannot be read"), error))?;
+        Ok(consumer)
+    }
+}
+
+fn key_prefix((topic, partition): &PartitionId) -> Vec<u8> {
+    format!("{topic}\0{partition}\0").into_bytes()
+}
+
+impl StateStore for KafkaStateStore {
+    fn restore(&mut self, partition: &PartitionId) -> Result<Option<Checkpoint>, PortError> {
+        let place = format!("{}-{}", self.config.state_topic, partition.1);
+        let consumer = self.consumer(partition.1)?;
+        let prefix = key_prefix(partition);
+        let mut series = BTreeMap::new();
+        let mut next_offset = None;
+        // Reads to the end as it is when the end is reached: whoever had the partition before has flushed.
+        loop {
+            match consumer.poll(ANSWER) {
+                Some(Ok(message)) => {
+                    let Some(name) = message.key().and_then(|key| key.strip_prefix(prefix.as_slice())) else {
+                        continue;
+                    };
+                    let value = message.payload().unwrap_or_default();
+                    if name.is_empty() {
+                        let bytes = <[u8; 8]>::try_from(value).map_err(|_| {
+                            PortError::fatal(format!(
+                                "{place}@{} is not a checkpoint of jamais; use another kafka.state_topic",
+                                message.offset()
+                            ))
+                        })?;
+                        next_offset = Some(i64::from_le_bytes(bytes));
+                    } else {
+                        series.insert(String::from_utf8_lossy(name).into_owned(), value.to_vec());
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Err(error)) => return Err(failed(format!("cannot read the checkpoint in {place}"), error)),
+                None => {
+                    return Err(PortError::fatal(format!(
+                        "{place} gave nothing for {} s; is the broker up?",
+                        ANSWER.as_secs()
+                    )));
+                }
+            }
+        }
+        // Series without a checkpoint of their own are a first checkpoint that was cut short: they count from the start.
+        Ok(next_offset.map(|offset| Checkpoint {
+            next_offset: Position { topic: partition.0.clone(), partition: partition.1, offset: offset - 1 }.next(),
+            series: series.into_iter().collect(),
+        }))
+    }
+
+    fn save(&mut self, checkpoint: &Checkpoint) -> Result<(), PortError> {
+        let next = &checkpoint.next_offset;
+        let prefix = key_prefix(&(next.topic().into(), next.partition()));
+        let topic = self.config.state_topic.as_str();
+        for (name, state) in &checkpoint.series {
+            let key = [prefix.as_slice(), name.as_bytes()].concat();
+            self.outbox.send(BaseRecord::to(topic).partition(next.partition()).key(&key[..]).payload(&state[..]))?;
+        }
+        self.outbox.flush()?;
+        let position = next.offset().to_le_bytes();
+        self.outbox.send(BaseRecord::to(topic).partition(next.partition()).key(&prefix[..]).payload(&position[..]))?;
+        self.outbox.flush()
+    }
+}

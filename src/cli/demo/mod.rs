@@ -1,0 +1,218 @@
+//! `jamais demo`: everything at work on a simulated plant, beside what is known to be wrong with it.
+//!
+//! A plant is simulated; each asset class is trained and its memory filled by `jamais train` and `jamais prefill`; then
+//! the workers of `jamais run` score the live telemetry over Kafka, a dashboard follows the scores topic, and the alarms
+//! are held against the faults that were injected.
+
+mod live;
+mod plant;
+mod screen;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+
+use super::SettingsArgs;
+use super::simulate::PlantArgs;
+use crate::adapters::clock::SystemClock;
+use crate::adapters::kafka::{MockBroker, create_topics, delete_topics};
+use crate::dashboard::{Facts, Report};
+use crate::ports::Clock;
+use crate::runtime::Shutdown;
+use live::Live;
+use plant::Line;
+
+/// What is shown, and where.
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// A real Kafka instead of the built-in mock broker; topics of new names are created on it, and deleted afterwards
+    #[arg(long, value_name = "HOST:PORT")]
+    brokers: Option<String>,
+    /// Keeps telemetry, models, memories and settings in this folder, and the topics on a real Kafka
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
+    #[command(flatten)]
+    plant: PlantArgs,
+}
+
+/// Partitions of every topic.
+const PARTITIONS: i32 = 2;
+
+pub(super) fn run(args: &DemoArgs, settings: &SettingsArgs) -> anyhow::Result<()> {
+    ensure!(
+        settings.config.is_none(),
+        "the demo writes settings of its own for each asset class; change single keys with --set SECTION.KEY=VALUE"
+    );
+    let plant = args.plant.plant()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let shutdown = Shutdown::default();
+    runtime.spawn(stop_on_signal(shutdown.clone()));
+    let clock = SystemClock::new();
+    let mut phases = Phases { clock: &clock, begun: Duration::ZERO, taken: Vec::new() };
+    let name = format!("jamais-demo-{:016x}", random_number());
+    let folder = Folder::new(args.keep.as_deref(), &name)?;
+    let screen = screen::Screen::open();
+
+    screen.say(&plant::introduce(&plant))?;
+    let mut lines = plant::lines(&plant, &folder.path, &name, args.brokers.is_some(), &settings.overrides)?;
+    super::simulate::write(&plant, &folder.path)?;
+    phases.end("simulate");
+    for line in &lines {
+        if shutdown.requested() {
+            bail!("stopped before anything was scored");
+        }
+        screen.say(&plant::prepare(line, &folder.path)?)?;
+    }
+    phases.end("train and prefill");
+    if shutdown.requested() {
+        bail!("stopped before anything was scored");
+    }
+
+    let topics = Topics::of(&lines);
+    let (broker, address) = match &args.brokers {
+        None => {
+            let broker = MockBroker::start(&topics.plain())?;
+            let address = broker.address();
+            (Some(broker), address)
+        }
+        Some(brokers) => (None, brokers.clone()),
+    };
+    for line in &mut lines {
+        line.settings.kafka.brokers.clone_from(&address);
+    }
+    let kafka = lines[0].settings.kafka.clone();
+    if broker.is_none() {
+        runtime.block_on(create_topics(&kafka, &topics.0.iter().map(Topic::spec).collect::<Vec<_>>()))?;
+    }
+    let what = if broker.is_some() { "the built-in mock broker" } else { "Kafka" };
+    screen.say(&format!("streaming the live telemetry over {what} at {address}\n"))?;
+    let streamed = live::stream(&plant, &lines, &runtime, &shutdown, &clock, screen);
+    phases.end("stream and score");
+    if broker.is_none() && args.keep.is_none() {
+        let names: Vec<&str> = topics.0.iter().map(|topic| topic.name.as_str()).collect();
+        runtime.block_on(delete_topics(&kafka, &names))?;
+    }
+    let outcome = streamed?;
+    sum_up(outcome, phases.taken, args.keep.as_deref())
+}
+
+/// Prints the summary; fails if anything is missing.
+fn sum_up(live: Live, phases: Vec<(String, Duration)>, kept: Option<&Path>) -> anyhow::Result<()> {
+    let screen = screen::Screen::open();
+    let facts = Facts { phases, ..live.facts };
+    let report = Report::new(&live.fleet, &facts);
+    screen.say(&format!("\n{report}"))?;
+    if let Some(folder) = kept {
+        screen.say(&format!(
+            "kept in {0}: try jamais --config {0}/pumps.toml score {0}/live-pumps.jsonl -o -",
+            folder.display()
+        ))?;
+    }
+    if live.stopped {
+        return screen.say("stopped by a signal: workers have drained and committed");
+    }
+    match report.shortfalls() {
+        [] => Ok(()),
+        shortfalls => bail!("the stream is incomplete: {}", shortfalls.join("; ")),
+    }
+}
+
+/// Asks for a clean end at the first signal; a second one does not wait for it.
+async fn stop_on_signal(shutdown: Shutdown) {
+    for _ in 0..2 {
+        if let Err(error) = super::run::wait_for_signal().await {
+            tracing::error!(%error, "signals cannot be waited for");
+            return;
+        }
+        if shutdown.requested() {
+            break;
+        }
+        shutdown.request();
+    }
+    std::process::exit(130);
+}
+
+/// A number that no other demo has; nothing that is scored depends on it.
+fn random_number() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// Wall time, by what was done.
+struct Phases<'a> {
+    clock: &'a SystemClock,
+    begun: Duration,
+    taken: Vec<(String, Duration)>,
+}
+
+impl Phases<'_> {
+    fn end(&mut self, name: &str) {
+        let now = self.clock.now();
+        self.taken.push((name.to_owned(), now - self.begun));
+        self.begun = now;
+    }
+}
+
+/// The demo's folder; removed at the end unless it is kept.
+struct Folder {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Folder {
+    fn new(keep: Option<&Path>, name: &str) -> anyhow::Result<Self> {
+        let path = keep.map_or_else(|| std::env::temp_dir().join(name), Path::to_owned);
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        let mut entries =
+            std::fs::read_dir(&path).with_context(|| format!("cannot read the folder {}", path.display()))?;
+        ensure!(entries.next().is_none(), "the folder {} is not empty; name a new one for --keep", path.display());
+        Ok(Self { path: path.canonicalize()?, kept: keep.is_some() })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(folder = %self.path.display(), %error, "cannot be removed");
+        }
+    }
+}
+
+/// A topic to create.
+struct Topic {
+    name: String,
+    compacted: bool,
+}
+
+impl Topic {
+    fn spec(&self) -> (&str, i32, bool) {
+        (&self.name, PARTITIONS, self.compacted)
+    }
+}
+
+/// Every topic that the lines use, each once.
+struct Topics(Vec<Topic>);
+
+impl Topics {
+    fn of(lines: &[Line]) -> Self {
+        let mut topics = std::collections::BTreeMap::new();
+        for line in lines {
+            let kafka = &line.settings.kafka;
+            topics.extend(kafka.input_topics.iter().map(|topic| (topic.clone(), false)));
+            topics.extend([
+                (kafka.output_topic.clone(), false),
+                (kafka.dead_letter_topic.clone(), false),
+                (kafka.state_topic.clone(), true),
+            ]);
+        }
+        Self(topics.into_iter().map(|(name, compacted)| Topic { name, compacted }).collect())
+    }
+
+    fn plain(&self) -> Vec<(&str, i32)> {
+        self.0.iter().map(|topic| (topic.name.as_str(), PARTITIONS)).collect()
+    }
+}

@@ -1,0 +1,198 @@
+//! From a simulated plant to a model and a memory a class, through the very commands that a user would type.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Command, FromArgMatches};
+
+use super::super::{prefill, train};
+use crate::config::{Origins, Settings, read_card};
+use crate::dashboard::lasting;
+use crate::domain::align::millis;
+use crate::domain::model::{ModelCard, Treatment};
+use crate::domain::record::EventTime;
+use crate::simulate::{AssetClass, FaultKind, Plant};
+
+/// One asset class on its way: its own model, memory, topic and consumer group.
+pub(super) struct Line {
+    pub class: AssetClass,
+    pub settings: Settings,
+}
+
+impl Line {
+    /// The topic with the class's telemetry.
+    pub fn input_topic(&self) -> &str {
+        &self.settings.kafka.input_topics[0]
+    }
+}
+
+/// What an operator would choose; the same for every class and fault.
+const CHOICES: &str = r#"
+[input]
+series = ["series"]                 # on Kafka the demo takes the record's key instead
+
+[alarm]
+raise_after = "1m"
+clear_after = "1m"
+
+[telemetry]
+log = "warn,jamais::runtime=error"  # the runtime warns of dead letters, which the dashboard counts
+"#;
+
+/// A line a class of the plant, with its settings file in `folder`.
+pub(super) fn lines(
+    plant: &Plant,
+    folder: &Path,
+    name: &str,
+    shared_broker: bool,
+    overrides: &[String],
+) -> anyhow::Result<Vec<Line>> {
+    let classes = AssetClass::ALL.into_iter().filter(|class| plant.assets().iter().any(|asset| asset.class == *class));
+    // On a broker that others use too, topics need names of their own.
+    let prefix = if shared_broker { format!("{name}.") } else { String::new() };
+    classes.map(|class| line(class, folder, name, &prefix, overrides)).collect()
+}
+
+fn line(class: AssetClass, folder: &Path, name: &str, prefix: &str, overrides: &[String]) -> anyhow::Result<Line> {
+    let class_name = class.name();
+    let path = |what: &str| toml::Value::from(folder.join(format!("{class_name}.{what}")).display().to_string());
+    let text = format!(
+        "# jamais demo: settings for {class_name}\n\n[model]\npath = {}\n\n[memory]\npath = {}\n{CHOICES}",
+        path("model"),
+        path("memory")
+    );
+    let file = folder.join(format!("{class_name}.toml"));
+    std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    let topic = |topic: &str| format!("{prefix}{topic}");
+    let kafka = [
+        format!("kafka.group={name}.{class_name}"),
+        format!("kafka.input_topics=[\"{}\"]", topic(&format!("telemetry.{class_name}"))),
+        format!("kafka.output_topic={}", topic("jamais.scores")),
+        format!("kafka.dead_letter_topic={}", topic("jamais.dead-letters")),
+        format!("kafka.state_topic={}", topic(&format!("jamais.state.{class_name}"))),
+    ];
+    // The demo counts windows, names its series by keys, and runs several services in one process; its telemetry is
+    // stamped when it is sent, whatever its event time.
+    let own = ["output.emit=every_window", "input.series=[]", "telemetry.listen=", "input.time_ahead_max=87600h"];
+    let settings = Settings::load(&Origins {
+        file: Some(file),
+        environment: std::env::vars().collect(),
+        overrides: overrides.iter().cloned().chain(kafka).chain(own.map(str::to_owned)).collect(),
+    })?;
+    Ok(Line { class, settings })
+}
+
+/// The plant in words.
+pub(super) fn introduce(plant: &Plant) -> String {
+    let span = Span::of(plant);
+    let assets: Vec<String> = AssetClass::ALL
+        .into_iter()
+        .map(|class| (class, plant.assets().iter().filter(|asset| asset.class == class).count()))
+        .filter(|(_, number)| *number > 0)
+        .map(|(class, number)| format!("{number} {}", class.name()))
+        .collect();
+    let lasts = |from: EventTime, to: EventTime| {
+        lasting(Duration::from_millis(u64::try_from(to.millis() - from.millis()).unwrap_or(0)))
+    };
+    let mut kinds: BTreeMap<FaultKind, usize> = BTreeMap::new();
+    for fault in plant.faults() {
+        *kinds.entry(fault.kind).or_default() += 1;
+    }
+    let kinds: Vec<String> = kinds.iter().map(|(kind, number)| format!("{number} {}", kind_name(*kind))).collect();
+    format!(
+        "a simulated plant of {}: {} of normal telemetry, then {} live with {} injected faults ({})",
+        assets.join(" and "),
+        lasts(span.begun, span.start),
+        lasts(span.start, EventTime::from_millis(span.last.millis() + span.grid_ms)),
+        plant.faults().len(),
+        kinds.join(", ")
+    )
+}
+
+/// A kind in words.
+pub(super) fn kind_name(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::BearingWear => "bearing wear",
+        FaultKind::Cavitation => "cavitation",
+        FaultKind::Leak => "leak",
+        FaultKind::StuckSensor => "stuck sensor",
+    }
+}
+
+/// Trains the class's encoder and fills its memory; says what came of it.
+pub(super) fn prepare(line: &Line, folder: &Path) -> anyhow::Result<String> {
+    let class = line.class.name();
+    let mut settings = line.settings.clone();
+    // A file of several assets has no keys.
+    settings.input.series = crate::codec::SeriesFrom::Fields(vec!["series".to_owned()]);
+    let normal = folder.join(format!("normal-{class}.jsonl")).display().to_string();
+    let channels = line.class.channels().join(",");
+    train::run(&parsed(&["train", &normal, "--channels", &channels, "--name", class])?, &settings)?;
+    prefill::run(&parsed(&["prefill", &normal])?, &settings)?;
+    let card = read_card(&settings.model)?;
+    let mut text = format!(
+        "{class}: trained on normal telemetry, windows of {} samples, {} of {} channels judged",
+        card.window.size,
+        card.features(),
+        card.channel.len()
+    );
+    for channel in card.channel.iter().filter(|channel| channel.treatment == Treatment::LeftOut) {
+        // Writing to a `String` does not fail.
+        let _ = write!(text, "\n  left out: {} ({})", channel.name, channel.reason);
+    }
+    Ok(text)
+}
+
+/// A command's arguments as if they had been typed, so that every default is the command's own.
+fn parsed<A: Args + FromArgMatches>(arguments: &[&str]) -> anyhow::Result<A> {
+    let matches = A::augment_args(Command::new("jamais")).try_get_matches_from(arguments)?;
+    Ok(A::from_arg_matches(&matches)?)
+}
+
+/// The live hours in event time.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    /// The first sample of the history.
+    pub begun: EventTime,
+    /// The first live sample.
+    pub start: EventTime,
+    /// The last sample's time.
+    pub last: EventTime,
+    /// Time between an asset's samples.
+    pub grid_ms: i64,
+}
+
+impl Span {
+    pub fn of(plant: &Plant) -> Self {
+        let assets = plant.assets().len();
+        let mut firsts = plant.samples().step_by(assets).map(|sample| sample.time.millis());
+        let begun = firsts.next().unwrap_or(0);
+        let grid_ms = firsts.next().map_or(1, |second| second - begun);
+        let ticks = i64::try_from(plant.sample_count() / assets as u64).unwrap_or(i64::MAX);
+        let last = EventTime::from_millis(begun + grid_ms * (ticks - 1));
+        Self { begun: EventTime::from_millis(begun), start: plant.live_start(), last, grid_ms }
+    }
+
+    /// How much of it has passed at `time`, 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    pub fn share(&self, time: EventTime) -> f64 {
+        let whole = (self.last.millis() - self.start.millis()).max(1);
+        ((time.millis() - self.start.millis()) as f64 / whole as f64).clamp(0.0, 1.0)
+    }
+
+    /// How many windows an asset gives that sends a sample a grid cell: those of whole length whose last cell lies
+    /// before the watermark that the last sample sets.
+    pub fn windows(&self, card: &ModelCard, lateness: Duration) -> u64 {
+        let grid = card.grid_ms();
+        let (size, stride) = (card.window.size as i64, card.window.stride as i64);
+        let first = self.start.millis().div_euclid(grid) + size - 1;
+        let end = (self.last.millis() - millis(lateness)).div_euclid(grid)
+            + i64::from((self.last.millis() - millis(lateness)).rem_euclid(grid) > 0);
+        // Multiples of the stride within [first, end).
+        let multiples = (end - 1).div_euclid(stride) - (first - 1).div_euclid(stride);
+        u64::try_from(multiples).unwrap_or(0)
+    }
+}

@@ -1,0 +1,97 @@
+//! `jamais simulate`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::assemble;
+use crate::simulate::{Plant, PlantSettings, wide_json};
+
+/// The plant, and where its files go.
+#[derive(Debug, Args)]
+pub(super) struct SimulateArgs {
+    /// Folder for normal-CLASS.jsonl, live-CLASS.jsonl and faults.json
+    #[arg(value_name = "FOLDER")]
+    output: PathBuf,
+    #[command(flatten)]
+    pub(super) plant: PlantArgs,
+}
+
+/// The plant.
+#[derive(Clone, Debug, Args)]
+pub(super) struct PlantArgs {
+    /// The same seed gives the same plant
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Pumps
+    #[arg(long, default_value_t = 6)]
+    pumps: usize,
+    /// Fans
+    #[arg(long, default_value_t = 4)]
+    fans: usize,
+    /// History without faults, such as 6h
+    #[arg(long, default_value = "6h", value_name = "DURATION")]
+    normal: jiff::SignedDuration,
+    /// Time with faults after it, such as 4h
+    #[arg(long, default_value = "4h", value_name = "DURATION")]
+    live: jiff::SignedDuration,
+}
+
+impl PlantArgs {
+    /// The plant, if there can be such a one.
+    pub(super) fn plant(&self) -> anyhow::Result<Plant> {
+        let settings = PlantSettings {
+            seed: self.seed,
+            pumps: self.pumps,
+            fans: self.fans,
+            normal: Duration::try_from(self.normal).context("--normal must not be negative")?,
+            live: Duration::try_from(self.live).context("--live must not be negative")?,
+            ..PlantSettings::default()
+        };
+        match settings.problems() {
+            problems if problems.is_empty() => Ok(Plant::new(settings)),
+            problems => bail!("there can be no such plant: {}", problems.join("; ")),
+        }
+    }
+}
+
+pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
+    write(&args.plant.plant()?, &args.output)
+}
+
+/// Writes the plant's telemetry, a file a class before and after faults begin, and the faults.
+pub(super) fn write(plant: &Plant, output: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(output).with_context(|| format!("cannot make the folder {}", output.display()))?;
+    let create = |part: &str, class: &str| {
+        let path = output.join(format!("{part}-{class}.jsonl"));
+        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        anyhow::Ok(BufWriter::new(file))
+    };
+    let mut files = std::collections::BTreeMap::new();
+    for asset in plant.assets() {
+        let class = asset.class.name();
+        if !files.contains_key(class) {
+            files.insert(class, [create("normal", class)?, create("live", class)?]);
+        }
+    }
+    let progress = assemble::progress("simulating", plant.sample_count());
+    for sample in plant.samples() {
+        let asset = &plant.assets()[sample.asset];
+        let live = usize::from(sample.time >= plant.live_start());
+        if let Some(files) = files.get_mut(asset.class.name()) {
+            writeln!(files[live], "{}", wide_json(asset, &sample))?;
+        }
+        progress.inc(1);
+    }
+    for file in files.values_mut().flatten() {
+        file.flush()?;
+    }
+    progress.finish_and_clear();
+    let faults = output.join("faults.json");
+    std::fs::write(&faults, serde_json::to_vec_pretty(plant.faults())?)
+        .with_context(|| format!("cannot write {}", faults.display()))
+}

@@ -1,0 +1,258 @@
+//! poll -> pipeline -> emit -> commit, on a worker's own thread.
+//!
+//! Laws:
+//! 1. At least once: offsets are committed only after everything that came of the records before them is out. What is
+//!    delivered twice after a crash has the same event id.
+//! 2. A checkpoint is saved after the events it knows of are out, and before the offsets it covers are committed; recovery
+//!    begins at the newest one and reprocesses what was committed since without giving its events again.
+//! 3. Revoked partitions are drained, checkpointed and committed before they are given up; lost ones are forgotten.
+//! 4. Every queue is bounded: above `in_flight_max` unacknowledged events fetching pauses, while polls go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::config::RuntimeConfig;
+use crate::domain::alarm::Transition;
+use crate::domain::record::NextOffset;
+use crate::pipeline::{Outcome, Pipeline};
+use crate::ports::{Clock, Disposition, PartitionId, Polled, PortError, Sink, Source, StateStore};
+use crate::telemetry::Metrics;
+
+/// Tells workers to drain and stop.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown(Arc<AtomicBool>);
+
+impl Shutdown {
+    /// Asks for it; returns at once.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was asked for.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Failures in a row of what may be tried again, before the worker gives up.
+const RETRIES_MAX: u32 = 60;
+
+/// What a worker works with.
+pub struct Components<'a> {
+    /// Where records come from.
+    pub source: &'a mut dyn Source,
+    /// Where events go.
+    pub sink: &'a mut dyn Sink,
+    /// Where checkpoints are kept; none for files, which are read whole.
+    pub states: Option<&'a mut dyn StateStore>,
+    /// Time for intervals.
+    pub clock: &'a dyn Clock,
+    /// Counters.
+    pub metrics: &'a Metrics,
+}
+
+/// One worker.
+pub struct Worker<'a> {
+    components: Components<'a>,
+    pipeline: Pipeline,
+    settings: RuntimeConfig,
+    /// Processed and not yet committed.
+    uncommitted: BTreeMap<PartitionId, NextOffset>,
+    committed_at: Duration,
+    checkpointed_at: Duration,
+    paused: bool,
+    retries: u32,
+}
+
+impl<'a> Worker<'a> {
+    /// A worker that holds nothing.
+    pub fn new(components: Components<'a>, pipeline: Pipeline, settings: RuntimeConfig) -> Self {
+        let now = components.clock.now();
+        Self {
+            components,
+            pipeline,
+            settings,
+            uncommitted: BTreeMap::new(),
+            committed_at: now,
+            checkpointed_at: now,
+            paused: false,
+            retries: 0,
+        }
+    }
+
+    /// Works until the source ends or `shutdown` is requested; then drains, checkpoints and commits.
+    ///
+    /// # Errors
+    /// The first error that is fatal, or was tried again too often. What is committed is out.
+    pub fn run(mut self, shutdown: &Shutdown) -> Result<(), PortError> {
+        loop {
+            if shutdown.requested() {
+                return self.commit(true);
+            }
+            match self.components.source.poll(self.settings.batch_records_max, self.settings.poll_timeout) {
+                Ok(Polled::Records(records)) => {
+                    self.retries = 0;
+                    if !records.is_empty() {
+                        let begun = self.components.clock.now();
+                        self.components.metrics.records.inc_by(records.len() as u64);
+                        let outcome = self.pipeline.process(&records)?;
+                        let taken = self.components.clock.now() - begun;
+                        self.components.metrics.batch_duration.observe(taken.as_secs_f64());
+                        self.emit(outcome)?;
+                    }
+                }
+                Ok(Polled::Assigned(partitions)) => self.assigned(&partitions)?,
+                Ok(Polled::Revoked(partitions)) => self.revoked(&partitions)?,
+                Ok(Polled::Lost(partitions)) => {
+                    tracing::warn!(?partitions, "partitions were lost; what is not committed will be done by others");
+                    self.forget(&partitions);
+                    self.components.source.release(&partitions)?;
+                }
+                Ok(Polled::End) => return self.commit(true),
+                Err(error) => self.tolerate(error)?,
+            }
+            self.breathe()?;
+            if self.components.clock.now() - self.committed_at >= self.settings.commit_interval {
+                let checkpoint =
+                    self.components.clock.now() - self.checkpointed_at >= self.settings.checkpoint_interval;
+                self.commit(checkpoint)?;
+            }
+        }
+    }
+
+    /// Restores what is ours now, and starts reading it.
+    fn assigned(&mut self, partitions: &[PartitionId]) -> Result<(), PortError> {
+        self.components.metrics.restoring(true);
+        let mut starts = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let checkpoint = match &mut self.components.states {
+                Some(states) => states.restore(partition)?,
+                None => None,
+            };
+            let committed = self.components.source.committed(partition)?;
+            let silent_until = committed.as_ref().map_or(0, NextOffset::offset);
+            if checkpoint.is_none() && silent_until > 0 && self.components.states.is_some() {
+                tracing::warn!(?partition, silent_until, "no checkpoint: its series begin anew, warming up");
+            }
+            self.pipeline.restore(partition, checkpoint.as_ref(), silent_until)?;
+            starts.push((partition.clone(), checkpoint.map(|checkpoint| checkpoint.next_offset)));
+        }
+        self.components.source.begin(&starts)?;
+        self.components.metrics.restoring(false);
+        tracing::info!(partitions = partitions.len(), series = self.pipeline.series_count(), "assigned");
+        Ok(())
+    }
+
+    /// Finishes, checkpoints and commits what is to be given up.
+    fn revoked(&mut self, partitions: &[PartitionId]) -> Result<(), PortError> {
+        if self.components.states.is_none() {
+            // A file has ended: what its series still hold back will not be completed by anything.
+            for partition in partitions {
+                let outcome = self.pipeline.finish(partition)?;
+                self.emit(outcome)?;
+            }
+        }
+        self.commit(true)?;
+        self.forget(partitions);
+        self.components.source.release(partitions)?;
+        tracing::info!(partitions = partitions.len(), "revoked");
+        Ok(())
+    }
+
+    fn forget(&mut self, partitions: &[PartitionId]) {
+        for partition in partitions {
+            self.pipeline.forget(partition);
+            self.uncommitted.remove(partition);
+        }
+    }
+
+    fn emit(&mut self, outcome: Outcome) -> Result<(), PortError> {
+        let metrics = self.components.metrics;
+        metrics.windows.inc_by(outcome.windows as u64);
+        metrics.unknown_channel_values.inc_by(outcome.unknown_channels);
+        metrics.events.inc_by(outcome.events.len() as u64);
+        for event in outcome.events.iter().filter(|event| event.anomaly) {
+            metrics.anomalies.inc();
+            if event.alarm.as_ref().is_some_and(|alarm| alarm.transition == Transition::Raised) {
+                metrics.alarms_raised.inc();
+                tracing::info!(series = %event.series, window_end = %event.window_end, score = event.score, "alarm raised");
+            }
+        }
+        for letter in &outcome.dead_letters {
+            metrics.dead_letter(letter.kind);
+            tracing::debug!(position = %letter.position, kind = letter.kind, error = %letter.error, "dead letter");
+        }
+        if let Some(first) = outcome.dead_letters.first() {
+            let count = outcome.dead_letters.len();
+            tracing::warn!(count, position = %first.position, kind = first.kind, error = %first.error, "dead letters");
+        }
+        self.components.sink.emit(&outcome.events, &outcome.dead_letters)?;
+        for next in outcome.next_offsets {
+            self.uncommitted.insert((next.topic().into(), next.partition()), next);
+        }
+        Ok(())
+    }
+
+    /// Pauses fetching while the sink is behind, and resumes once it has caught up by half.
+    fn breathe(&mut self) -> Result<(), PortError> {
+        let in_flight = self.components.sink.in_flight();
+        self.components.metrics.in_flight_events.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        let max = self.settings.in_flight_max;
+        let paused = if self.paused { in_flight > max / 2 } else { in_flight > max };
+        if paused != self.paused {
+            self.components.source.set_paused(paused)?;
+            self.paused = paused;
+            tracing::debug!(paused, in_flight, "backpressure");
+        }
+        Ok(())
+    }
+
+    /// Flushes, saves a checkpoint if wanted, and commits.
+    fn commit(&mut self, checkpoint: bool) -> Result<(), PortError> {
+        let begun = self.components.clock.now();
+        self.committed_at = begun;
+        self.components.metrics.series.set(i64::try_from(self.pipeline.series_count()).unwrap_or(i64::MAX));
+        if checkpoint {
+            self.checkpointed_at = begun;
+        }
+        if self.uncommitted.is_empty() && !checkpoint {
+            return Ok(());
+        }
+        self.components.sink.flush()?;
+        if let (true, Some(states)) = (checkpoint, &mut self.components.states) {
+            let partitions: Vec<_> = self.pipeline.partitions().cloned().collect();
+            for partition in partitions {
+                if let Some(checkpoint) = self.pipeline.checkpoint(&partition).filter(|it| !it.series.is_empty()) {
+                    states.save(&checkpoint)?;
+                }
+            }
+        }
+        let next_offsets: Vec<_> = self.uncommitted.values().cloned().collect();
+        if next_offsets.is_empty() {
+            return Ok(());
+        }
+        match self.components.source.commit(&next_offsets) {
+            Ok(()) => {
+                self.uncommitted.clear();
+                self.components.metrics.commits.inc();
+                self.components.metrics.commit_duration.observe((self.components.clock.now() - begun).as_secs_f64());
+                Ok(())
+            }
+            Err(error) => self.tolerate(error),
+        }
+    }
+
+    /// Lets what may be tried again pass, a bounded number of times in a row.
+    fn tolerate(&mut self, error: PortError) -> Result<(), PortError> {
+        self.retries += 1;
+        match error.disposition {
+            Disposition::Retry if self.retries < RETRIES_MAX => {
+                tracing::warn!(error = &error as &dyn std::error::Error, attempt = self.retries, "trying again");
+                Ok(())
+            }
+            Disposition::Retry | Disposition::Fatal => Err(error),
+        }
+    }
+}
