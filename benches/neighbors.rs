@@ -1,11 +1,6 @@
 //! Neighbors a second and recall of the exact and the HNSW index, on clustered keys, in one run.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a bench prints and measures time"
-)]
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints and measures time")]
 
 use std::time::Instant;
 

@@ -44,7 +44,6 @@ impl TrainedPlant {
         };
         assert_eq!(settings.problems(), Vec::<String>::new());
         let plant = Plant::new(settings);
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let mut normal = format!("time,series,{}\n", AssetClass::Pump.channels().join(","));
         let mut records = Vec::new();
         for sample in plant.samples() {
@@ -57,11 +56,63 @@ impl TrainedPlant {
                 records.push(PumpRecord { series: asset.series.to_string(), time: sample.time, json });
             }
         }
-        let this = Self { folder, live: records };
+        Self::trained(&normal, records)
+    }
+
+    /// Trains on the first `learn` rows of each CSV file in `folder`, and fills a memory with them; what follows is live.
+    /// The layout is SKAB's (Katser and Kozitsin 2020): `;` between columns, `datetime` first, labels last. Each file is
+    /// a series.
+    ///
+    /// # Panics
+    /// If a file has another layout, or the binary fails.
+    pub fn recorded(folder: &Path, learn: usize) -> Self {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+            .expect("the folder is there")
+            .map(|entry| entry.expect("it can be listed").path())
+            .collect();
+        files.sort();
+        let (mut normal, mut live) = (String::new(), Vec::new());
+        for file in files {
+            let text = std::fs::read_to_string(&file).expect("a recording is readable");
+            let mut lines = text.lines();
+            let columns: Vec<&str> = lines.next().expect("a recording has a header").split(';').collect();
+            let channels = &columns[1..columns.len() - 2];
+            if normal.is_empty() {
+                writeln!(normal, "datetime;series;{}", channels.join(";")).expect("a String grows");
+            }
+            let series = file.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+            for (row, line) in lines.enumerate() {
+                let cells: Vec<&str> = line.split(';').collect();
+                let values = &cells[1..columns.len() - 2];
+                if row < learn {
+                    writeln!(normal, "{};{series};{}", cells[0], values.join(";")).expect("a String grows");
+                } else {
+                    let time: jiff::civil::DateTime = cells[0].parse().expect("the first column is a time");
+                    let time = jiff::tz::TimeZone::UTC.to_timestamp(time).expect("it is on the calendar");
+                    let values: Vec<String> =
+                        channels.iter().zip(values).map(|(channel, value)| format!("\"{channel}\": {value}")).collect();
+                    live.push(PumpRecord {
+                        json: format!(
+                            "{{\"series\": \"{series}\", \"time\": \"{time}\", \"values\": {{{}}}}}",
+                            values.join(", ")
+                        ),
+                        series: series.clone(),
+                        time: EventTime::from_millis(time.as_millisecond()),
+                    });
+                }
+            }
+        }
+        Self::trained(&normal, live)
+    }
+
+    /// Trains and prefills on a CSV text with a column `series`.
+    fn trained(normal: &str, live: Vec<PumpRecord>) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let this = Self { folder, live };
         let path = this.folder.path().join("normal.csv");
         std::fs::write(&path, normal).expect("the temporary folder is writable");
         let path = path.display().to_string();
-        this.run(&["train", &path, "--exclude", "series"]);
+        this.run(&["train", &path, "--grid", "1s"]);
         this.run(&["prefill", &path]);
         this
     }
@@ -108,5 +159,33 @@ impl TrainedPlant {
     /// The folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+/// Writes recordings of simulated pumps in SKAB's layout, a file a pump: 400 rows, and then some for `live`.
+///
+/// # Panics
+/// If it cannot.
+pub fn write_recordings(folder: &Path, pumps: usize, live: Duration) {
+    let settings = PlantSettings {
+        pumps,
+        fans: 0,
+        normal: Duration::from_secs(3600),
+        live,
+        faults_per_kind: 0,
+        ..PlantSettings::default()
+    };
+    let plant = Plant::new(settings);
+    let begin = plant.live_start().millis() - 400_000;
+    let header = format!("datetime;{};anomaly;changepoint\n", AssetClass::Pump.channels().join(";"));
+    let mut texts = vec![header; pumps];
+    for sample in plant.samples().filter(|sample| sample.time.millis() >= begin) {
+        let time = jiff::Timestamp::from_millisecond(sample.time.millis()).expect("it is on the calendar");
+        let time = time.strftime("%Y-%m-%d %H:%M:%S");
+        let values: Vec<String> = sample.values.iter().map(ToString::to_string).collect();
+        writeln!(texts[sample.asset], "{time};{};0.0;0.0", values.join(";")).expect("a String grows");
+    }
+    for (pump, text) in texts.iter().enumerate() {
+        std::fs::write(folder.join(format!("{pump}.csv")), text).expect("the folder is writable");
     }
 }

@@ -1,5 +1,7 @@
 //! The real binary on input that it must refuse, with an error that names the input and the remedy.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use jamais_integration_tests::plant::TrainedPlant;

@@ -1,5 +1,7 @@
 //! The exported encoder in ONNX Runtime against the trainer's own computation, and files that must be refused.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use jamais::adapters::onnx::OnnxEncoder;

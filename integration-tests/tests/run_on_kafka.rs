@@ -1,5 +1,7 @@
 //! `jamais run` on a real Apache Kafka, against `jamais score` on files.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +10,7 @@ use std::time::Duration;
 use jamais::codec::{OutputFormat, deserialize_event};
 use jamais::domain::event::ScoredEvent;
 use jamais_integration_tests::kafka::{KafkaBroker, Record};
-use jamais_integration_tests::plant::{PumpRecord, TrainedPlant};
+use jamais_integration_tests::plant::{PumpRecord, TrainedPlant, write_recordings};
 use jamais_integration_tests::process::jamais;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -216,6 +218,28 @@ fn scores_equal_those_of_files_whatever_the_batch_the_partitions_and_the_workers
 }
 
 #[test]
+fn recorded_pump_rows_give_the_same_scores_on_kafka_as_from_their_files() {
+    let Some(broker) = KafkaBroker::shared("recorded_pump_rows") else { return };
+    // Real recordings where there are some, else simulated ones in the same layout.
+    let recordings = tempfile::tempdir().unwrap();
+    let folder = std::env::var_os("JAMAIS_SKAB").map_or_else(
+        || {
+            write_recordings(recordings.path(), 3, Duration::from_secs(300));
+            recordings.path().to_owned()
+        },
+        std::path::PathBuf::from,
+    );
+    let plant = TrainedPlant::recorded(&folder, 400);
+    let expected = settled(scored_from_file(&plant, &plant.live), &plant.live);
+    assert!(expected.len() > plant.live.len() / 2, "{} windows of {} rows", expected.len(), plant.live.len());
+    let lane = Lane::new(broker, &plant, "recorded", 3, &["runtime.workers=2", "runtime.batch_records_max=50"]);
+    lane.produce(plant.live.iter().map(record));
+    let worker = lane.start();
+    assert_same(&by_window(lane.wait_for(expected.len()).into_values()), &expected, "recorded");
+    worker.terminate();
+}
+
+#[test]
 fn sigterm_in_mid_stream_loses_nothing_and_duplicates_have_the_same_id() {
     let Some(broker) = KafkaBroker::shared("sigterm_in_mid_stream") else { return };
     let plant = TrainedPlant::new(2, Duration::from_secs(1_500));
@@ -263,11 +287,7 @@ fn bad_records_become_dead_letters_with_their_position_and_the_stream_goes_on() 
         bad(Some("x"), vec![0xff, 0xfe, 0x00]),
         bad(Some("x"), values("\"flow\": 1")),
         bad(Some("x"), values("\"flow_m3_h\": \"high\"")),
-        bad(
-            None,
-            format!("{{\"series\": \"p\", \"time\": \"2199-01-01T00:00:00Z\", \"values\": {{\"flow_m3_h\": 1}}}}")
-                .into_bytes(),
-        ),
+        bad(None, b"{\"series\": \"p\", \"time\": \"2199-01-01T00:00:00Z\", \"values\": {\"flow_m3_h\": 1}}".to_vec()),
         bad(Some("x"), [b"{\"pad\": \"".as_slice(), &vec![b'x'; 900_000], b"\"}"].concat()),
     ]);
     lane.produce(good[30..].iter().cloned());

@@ -150,7 +150,7 @@ pub(super) fn history_of_topics(
     let mut source = RangeSource::new(&settings.kafka, from, to)?;
     let mut history = HistoryBuilder::new(align.clone());
     let (mut records, mut refused) = (0_u64, 0_u64);
-    while let Some(record) = source.next()? {
+    while let Some(record) = source.read()? {
         records += 1;
         let taken = decoder.decode(&record).is_ok_and(|decoded| {
             let log = format!("{}-{}", record.position.topic, record.position.partition);

@@ -17,9 +17,12 @@ use crate::adapters::files::{Table, TableOptions, expand, infer_channels, read_t
 use crate::adapters::onnx::OnnxEncoder;
 use crate::codec::InputSettings;
 use crate::config::Settings;
+use crate::domain::model::ModelCard;
+use crate::domain::unit::Generation;
 use crate::evaluate::{Components, EvaluateError, LabelledSeries, Metrics, RowScore, score_series};
+use crate::memory::bank::Bank;
 use crate::ports::Encoder;
-use crate::train::TrainSettings;
+use crate::train::{TrainSettings, TrainedModel};
 
 /// What is evaluated.
 #[derive(Debug, Args)]
@@ -112,16 +115,26 @@ fn score(series: &LabelledSeries, settings: &Settings, window: u16) -> anyhow::R
         grid_ms: u64::try_from(series.grid.as_millis())?,
         batch: 16,
     };
-    let encoder = |model: &crate::train::TrainedModel| {
-        let encoder = OnnxEncoder::from_bytes(Path::new(&series.name), &model.onnx, model.card.clone())
-            .map_err(|error| EvaluateError::Component(error.into()))?;
-        Ok(Box::new(encoder) as Box<dyn Encoder>)
-    };
-    let bank = |card: &crate::domain::model::ModelCard, generation| -> Result<Arc<_>, EvaluateError> {
-        assemble::bank(&settings.memory, card, generation).map_err(|error| EvaluateError::Component(error.into()))
-    };
-    let components = Components { encoder: &encoder, bank: &bank };
+    let components = Assembled { series, settings };
     Ok(score_series(series, settings, &train_settings, &assemble::prefill_settings(settings), &components)?)
+}
+
+/// The components that serve everywhere else too.
+struct Assembled<'a> {
+    series: &'a LabelledSeries,
+    settings: &'a Settings,
+}
+
+impl Components for Assembled<'_> {
+    fn encoder(&self, model: &TrainedModel) -> Result<Box<dyn Encoder>, EvaluateError> {
+        let encoder = OnnxEncoder::from_bytes(Path::new(&self.series.name), &model.onnx, model.card.clone())
+            .map_err(|error| EvaluateError::Component(error.into()))?;
+        Ok(Box::new(encoder))
+    }
+
+    fn bank(&self, card: &ModelCard, generation: Generation) -> Result<Arc<Bank>, EvaluateError> {
+        assemble::bank(&self.settings.memory, card, generation).map_err(|error| EvaluateError::Component(error.into()))
+    }
 }
 
 /// (name, path) of every labelled file: folders are searched through.

@@ -59,11 +59,10 @@ fn lay(base: &mut Table, over: Table, prefix: &str, place: &str, faults: &mut Ve
 /// Sets one key from text.
 fn set(merged: &mut Table, key: &str, text: &str, place: &str, faults: &mut Vec<String>) {
     if let Some(property) = key.strip_prefix(FREE).and_then(|rest| rest.strip_prefix('.')) {
-        if let Some(properties) = merged.get_mut("kafka").and_then(|kafka| kafka.get_mut("properties")) {
-            if let Some(table) = properties.as_table_mut() {
-                // Variables cannot hold dots: SECURITY__PROTOCOL has become security.protocol already.
-                table.insert(property.to_owned(), Value::String(text.to_owned()));
-            }
+        let properties = merged.get_mut("kafka").and_then(|kafka| kafka.get_mut("properties"));
+        if let Some(table) = properties.and_then(Value::as_table_mut) {
+            // Variables cannot hold dots: SECURITY__PROTOCOL has become security.protocol already.
+            table.insert(property.to_owned(), Value::String(text.to_owned()));
         }
         return;
     }

@@ -13,6 +13,8 @@ use super::text::{between, clock, count, grouped, hour_minute, lasting};
 pub struct Facts {
     /// Windows that the stream should have given, a series.
     pub windows_expected: BTreeMap<String, u64>,
+    /// Records that were sent.
+    pub records: u64,
     /// Records that were made unusable.
     pub malformed: u64,
     /// Dead letters that were read, by kind.
@@ -223,17 +225,19 @@ fn windows(fleet: &Fleet, facts: &Facts) -> String {
         clippy::cast_sign_loss,
         reason = "a rate, for people"
     )]
-    let rate = (fleet.windows() as f64 / facts.streaming.as_secs_f64().max(1e-3)) as u64;
+    let rate = |number: u64| (number as f64 / facts.streaming.as_secs_f64().max(1e-3)) as u64;
     let repeated = match fleet.repeated() {
         0 => String::new(),
         repeated => format!(", {} came twice", grouped(repeated)),
     };
     format!(
-        "{} of {} expected{repeated}, in {:.1} s: {} windows/s",
+        "{} of {} expected{repeated}, from {} records in {:.1} s: {} windows/s, {} records/s",
         grouped(fleet.windows()),
         grouped(expected),
+        grouped(facts.records),
         facts.streaming.as_secs_f64(),
-        grouped(rate)
+        grouped(rate(fleet.windows())),
+        grouped(rate(facts.records))
     )
 }
 

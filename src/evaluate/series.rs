@@ -66,11 +66,18 @@ pub enum EvaluateError {
 }
 
 /// What an evaluation needs from outside.
-pub struct Components<'a> {
+pub trait Components {
     /// A model as an encoder.
-    pub encoder: &'a dyn Fn(&TrainedModel) -> Result<Box<dyn Encoder>, EvaluateError>,
+    ///
+    /// # Errors
+    /// [`EvaluateError::Component`].
+    fn encoder(&self, model: &TrainedModel) -> Result<Box<dyn Encoder>, EvaluateError>;
+
     /// A generation with an index.
-    pub bank: &'a dyn Fn(&ModelCard, Generation) -> Result<Arc<Bank>, EvaluateError>,
+    ///
+    /// # Errors
+    /// [`EvaluateError::Component`].
+    fn bank(&self, card: &ModelCard, generation: Generation) -> Result<Arc<Bank>, EvaluateError>;
 }
 
 /// Trains on the first `series.learn` rows, fills and calibrates memory from them, and judges the rows after them. Gives
@@ -83,14 +90,14 @@ pub fn score_series(
     settings: &Settings,
     train_settings: &TrainSettings,
     prefill_settings: &PrefillSettings,
-    components: &Components<'_>,
+    components: &dyn Components,
 ) -> Result<Vec<RowScore>, EvaluateError> {
     let align = settings.align.on_grid(series.grid, series.channels.len());
     let segments = history(series, &align)?;
     let model = train(train_settings, &series.channels, &segments)?;
-    let mut encoder = (components.encoder)(&model)?;
+    let mut encoder = components.encoder(&model)?;
     let generation = prefill(encoder.as_mut(), prefill_settings, &segments, None)?;
-    let bank = (components.bank)(&model.card, generation)?;
+    let bank = components.bank(&model.card, generation)?;
     let mut pipeline_settings = settings.pipeline(&model.card);
     pipeline_settings.emit.emit = Emit::EveryWindow;
     let decoder = Decoder::new(settings.input.clone(), series.channels.iter().cloned());

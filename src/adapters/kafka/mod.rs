@@ -26,7 +26,7 @@ use crate::config::KafkaConfig;
 use crate::ports::{Disposition, PortError};
 
 /// Reads to the end of partitions: an end is no error to be logged.
-pub(crate) struct ToTheEnd;
+struct ToTheEnd;
 
 impl ClientContext for ToTheEnd {
     fn error(&self, error: KafkaError, reason: &str) {

@@ -336,7 +336,7 @@ impl RangeSource {
     ///
     /// # Errors
     /// If the topics cannot be read.
-    pub fn next(&mut self) -> Result<Option<Record>, PortError> {
+    pub fn read(&mut self) -> Result<Option<Record>, PortError> {
         while self.finished.len() < self.open.len() {
             match self.consumer.poll(ANSWER) {
                 Some(Ok(message)) => {

@@ -85,14 +85,15 @@ pub(super) fn stream(
         let stopped = shutdown.requested();
         shutdown.request();
         let produced = producer.join().unwrap_or_else(|_| anyhow::bail!("the producer panicked"));
-        followed.and(produced).map(|()| stopped)
+        followed.and(produced).map(|records| (stopped, records))
     });
     shutdown.request();
     for service in services {
         runtime.block_on(service).context("a service panicked")??;
     }
-    let stopped = followed?;
+    let (stopped, records) = followed?;
     let Dashboard { fleet, facts, .. } = dashboard;
+    let facts = Facts { records, ..facts };
     Ok(Live { fleet, facts, stopped })
 }
 
@@ -136,14 +137,14 @@ impl Lead {
     }
 }
 
-/// Sends the live samples in event-time order, and a few malformed records among them.
-fn produce(plant: &Plant, lines: &[Line], span: &Span, lead: &Lead, shutdown: &Shutdown) -> anyhow::Result<()> {
+/// Sends the live samples in event-time order, and a few malformed records among them; gives the number of records.
+fn produce(plant: &Plant, lines: &[Line], span: &Span, lead: &Lead, shutdown: &Shutdown) -> anyhow::Result<u64> {
     let feed = TopicFeed::new(&lines[0].settings.kafka)?;
     let topics: BTreeMap<_, _> = lines.iter().map(|line| (line.class, line.input_topic())).collect();
-    let mut malformed = 0;
+    let (mut records, mut malformed) = (0, 0);
     for sample in plant.samples().skip_while(|sample| sample.time < span.start) {
         if !lead.may_send(sample.time, shutdown) {
-            return Ok(());
+            return Ok(records);
         }
         let asset = &plant.assets()[sample.asset];
         let (topic, key) = (topics[&asset.class], asset.series.as_str().as_bytes());
@@ -154,13 +155,16 @@ fn produce(plant: &Plant, lines: &[Line], span: &Span, lead: &Lead, shutdown: &S
             let (keyed, text) = spoil(malformed, &json);
             feed.send(topic, keyed.then_some(key), text.as_bytes())?;
             malformed += 1;
+            records += 1;
         }
         feed.send(topic, Some(key), json.as_bytes())?;
+        records += 1;
         if sample.asset == 0 {
             feed.in_flight();
         }
     }
-    Ok(feed.flush()?)
+    feed.flush()?;
+    Ok(records)
 }
 
 /// Which asset sends the malformed record: another one each time.

@@ -29,10 +29,20 @@ impl Line {
     }
 }
 
-/// What an operator would choose; the same for every class and fault.
+/// A minute's window every ten seconds.
+const WINDOW: &str = "60";
+const STRIDE: &str = "10";
+
+/// What an operator would choose who would rather hear of a fault a minute later than of one that is none; the same for
+/// every class and fault. Chosen on the plants of seeds 1 to 6; on those of seeds 7 to 12 they found 84 of 84 faults,
+/// with 4 false alarms in 10 asset-days.
 const CHOICES: &str = r#"
 [input]
 series = ["series"]                 # on Kafka the demo takes the record's key instead
+
+[threshold]
+history = 8640                      # a day of windows: a fault that grows for an hour does not become normal meanwhile
+factor = 1.5
 
 [alarm]
 raise_after = "1m"
@@ -130,12 +140,15 @@ pub(super) fn prepare(line: &Line, folder: &Path) -> anyhow::Result<String> {
     settings.input.series = crate::codec::SeriesFrom::Fields(vec!["series".to_owned()]);
     let normal = folder.join(format!("normal-{class}.jsonl")).display().to_string();
     let channels = line.class.channels().join(",");
-    train::run(&parsed(&["train", &normal, "--channels", &channels, "--name", class])?, &settings)?;
+    let arguments =
+        ["train", &normal, "--channels", &channels, "--window", WINDOW, "--stride", STRIDE, "--name", class];
+    train::run(&parsed(&arguments)?, &settings)?;
     prefill::run(&parsed(&["prefill", &normal])?, &settings)?;
     let card = read_card(&settings.model)?;
     let mut text = format!(
-        "{class}: trained on normal telemetry, windows of {} samples, {} of {} channels judged",
+        "{class}: trained on normal telemetry; windows of {} samples every {}; {} of {} channels judged",
         card.window.size,
+        card.window.stride,
         card.features(),
         card.channel.len()
     );
