@@ -27,7 +27,7 @@ demo: ## Builds jamais and runs the demo (BROKERS=host:port for a real Kafka, DE
 test: ## Runs every test and doc test, against a real Kafka broker where Java is to be had
 	@scripts/setup test
 	$(first_build)
-	cargo test $(CARGO_FLAGS) --workspace
+	cargo test $(CARGO_FLAGS) --workspace --no-fail-fast
 
 bench: ## Runs the benchmarks
 	@scripts/setup demo

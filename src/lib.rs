@@ -11,9 +11,9 @@
 //! ```
 //!
 //! Read it in this order: [`domain`] (what a record, a window, a deviation is), [`ports`] (what is needed from outside),
-//! [`codec`] (bytes), [`memory`] (what normal looked like), [`pipeline`] (the path above, a line a step), [`runtime`]
-//! (poll, pipeline, emit, commit), [`adapters`] (one foreign library each), [`train`], [`evaluate`] and [`simulate`], and
-//! [`cli`], which joins them. `docs/architecture.md` says why.
+//! [`codec`] (bytes), [`memory`] (what normal looked like), [`pipeline`] (the path above, a line a step), [`config`] and
+//! [`telemetry`], [`runtime`] (poll, pipeline, emit, commit), [`adapters`] (one foreign library each), [`train`],
+//! [`evaluate`], [`simulate`] and [`dashboard`], and [`cli`], which joins them. `docs/architecture.md` says why.
 
 pub mod domain;
 pub mod ports;

@@ -110,10 +110,10 @@ pub trait Source {
     /// By disposition.
     fn poll(&mut self, max: usize, timeout: Duration) -> Result<Polled, PortError>;
 
-    /// Starts reading assigned partitions, each where its checkpoint says, or else at its committed offset.
+    /// Starts reading assigned partitions, each where it is told, or else at its beginning.
     ///
     /// # Errors
-    /// If a checkpoint's position is no longer on the log, or the broker does not answer.
+    /// If a position is no longer on the log, or the broker does not answer.
     fn begin(&mut self, partitions: &[(PartitionId, Option<NextOffset>)]) -> Result<(), PortError>;
 
     /// Gives revoked or lost partitions up.

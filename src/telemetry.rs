@@ -58,8 +58,8 @@ pub struct Metrics {
     pub memory_units: Gauge<i64, AtomicI64>,
     /// The memory generation in force.
     pub memory_generation: Gauge<i64, AtomicI64>,
-    /// Workers that have partitions, and have restored them.
-    serving: AtomicUsize,
+    /// Partitions held and restored, over all workers.
+    partitions: AtomicUsize,
     /// Workers that are restoring partitions.
     restoring: AtomicUsize,
 }
@@ -84,7 +84,7 @@ impl Metrics {
             in_flight_events: Gauge::default(),
             memory_units: Gauge::default(),
             memory_generation: Gauge::default(),
-            serving: AtomicUsize::new(0),
+            partitions: AtomicUsize::new(0),
             restoring: AtomicUsize::new(0),
         };
         let registry = &mut metrics.registry;
@@ -117,13 +117,18 @@ impl Metrics {
             self.restoring.fetch_add(1, Ordering::Relaxed);
         } else {
             self.restoring.fetch_sub(1, Ordering::Relaxed);
-            self.serving.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Whether partitions are served, and none is being restored.
+    /// A worker got and lost so many partitions.
+    pub fn holds(&self, got: usize, lost: usize) {
+        self.partitions.fetch_add(got, Ordering::Relaxed);
+        self.partitions.fetch_sub(lost, Ordering::Relaxed);
+    }
+
+    /// Whether partitions are held, and none is being restored.
     pub fn ready(&self) -> bool {
-        self.serving.load(Ordering::Relaxed) > 0 && self.restoring.load(Ordering::Relaxed) == 0
+        self.partitions.load(Ordering::Relaxed) > 0 && self.restoring.load(Ordering::Relaxed) == 0
     }
 
     /// All metrics as OpenMetrics text.
@@ -163,7 +168,8 @@ pub fn init_logs(config: &TelemetryConfig) {
     let _ = if config.log_json {
         registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init()
     } else {
-        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init()
+        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        registry.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()
     };
 }
 
@@ -183,12 +189,15 @@ mod tests {
     }
 
     #[test]
-    fn ready_means_serving_and_not_restoring() {
+    fn ready_means_holding_partitions_and_restoring_none() {
         let metrics = Metrics::new();
         assert!(!metrics.ready());
         metrics.restoring(true);
         assert!(!metrics.ready());
         metrics.restoring(false);
+        metrics.holds(2, 0);
         assert!(metrics.ready());
+        metrics.holds(0, 2);
+        assert!(!metrics.ready());
     }
 }

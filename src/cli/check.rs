@@ -11,14 +11,14 @@ use crate::config::DEFAULTS;
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Names every fault at once
-    Check,
+    Check(SettingsArgs),
     /// Prints every key with its default
     Show,
 }
 
-pub(super) fn run(command: &ConfigCommand, settings: &SettingsArgs) -> anyhow::Result<()> {
+pub(super) fn run(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
-        ConfigCommand::Check => {
+        ConfigCommand::Check(settings) => {
             settings.load()?;
             println!("the configuration has no fault");
         }

@@ -20,8 +20,6 @@ use crate::config::{ConfigError, Origins, Settings};
 #[derive(Debug, Parser)]
 #[command(name = "jamais", version, arg_required_else_help = true)]
 pub struct Cli {
-    #[command(flatten)]
-    settings: SettingsArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -30,11 +28,21 @@ pub struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct SettingsArgs {
     /// Settings file (config/jamais.toml shows every key with its default)
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Overrides one key; may be repeated
-    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     overrides: Vec<String>,
+}
+
+/// A command's own arguments beside the settings. They stand behind the command's name, in one place: clap keeps only one
+/// of two places, and would drop the other's settings without a word.
+#[derive(Debug, Args)]
+struct Configured<T: Args> {
+    #[command(flatten)]
+    args: T,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 impl SettingsArgs {
@@ -50,19 +58,19 @@ impl SettingsArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Trains an encoder on normal data
-    Train(train::TrainArgs),
+    Train(Configured<train::TrainArgs>),
     /// Fills memory from normal data, and calibrates it
-    Prefill(prefill::PrefillArgs),
+    Prefill(Configured<prefill::PrefillArgs>),
     /// Scores telemetry on Kafka until it is told to stop
-    Run(run::RunArgs),
+    Run(Configured<run::RunArgs>),
     /// Scores telemetry files
-    Score(score::ScoreArgs),
+    Score(Configured<score::ScoreArgs>),
     /// Measures detection on labelled files
-    Evaluate(evaluate::EvaluateArgs),
+    Evaluate(Configured<evaluate::EvaluateArgs>),
     /// Writes a simulated plant's telemetry, with faults and their ground truth
     Simulate(simulate::SimulateArgs),
     /// Shows everything at work on a simulated plant
-    Demo(demo::DemoArgs),
+    Demo(Configured<demo::DemoArgs>),
     /// Checks or shows the configuration
     #[command(subcommand)]
     Config(check::ConfigCommand),
@@ -73,15 +81,14 @@ enum Command {
 /// # Errors
 /// What went wrong, with its causes; `main` prints them.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
-    let Cli { settings, command } = cli;
-    match command {
-        Command::Train(args) => train::run(&args, &settings.load()?),
-        Command::Prefill(args) => prefill::run(&args, &settings.load()?),
-        Command::Run(args) => run::run(&args, &settings.load()?),
-        Command::Score(args) => score::run(&args, &settings.load()?),
-        Command::Evaluate(args) => evaluate::run(&args, &settings.load()?),
+    match cli.command {
+        Command::Train(it) => train::run(&it.args, &it.settings.load()?),
+        Command::Prefill(it) => prefill::run(&it.args, &it.settings.load()?),
+        Command::Run(it) => run::run(&it.args, &it.settings.load()?),
+        Command::Score(it) => score::run(&it.args, &it.settings.load()?),
+        Command::Evaluate(it) => evaluate::run(&it.args, &it.settings.load()?),
         Command::Simulate(args) => simulate::run(&args),
-        Command::Demo(args) => demo::run(&args, &settings),
-        Command::Config(command) => check::run(&command, &settings),
+        Command::Demo(it) => demo::run(&it.args, &it.settings),
+        Command::Config(command) => check::run(&command),
     }
 }

@@ -88,10 +88,9 @@ fn run_workers(
         for pipeline in pipelines {
             let done = done.clone();
             scope.spawn(move || {
+                // However a worker ends, by an error or a panic too, the others drain and stop with it.
+                let _stop = StopOnDrop(shutdown);
                 let result = work(settings, metrics, shutdown, pipeline);
-                if result.is_err() {
-                    shutdown.request();
-                }
                 // The receiver outlives every worker.
                 let _ = done.send(result);
             });
@@ -102,6 +101,15 @@ fn run_workers(
         finished.into_iter().collect::<Result<(), _>>()?;
         Ok(())
     })
+}
+
+/// Requests shutdown when it goes out of scope.
+struct StopOnDrop<'a>(&'a Shutdown);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.request();
+    }
 }
 
 fn work(settings: &Settings, metrics: &Metrics, shutdown: &Shutdown, pipeline: Pipeline) -> Result<(), PortError> {

@@ -75,13 +75,13 @@ pub enum DecodeError {
     },
     /// The series comes from the record's key, and there is none.
     #[error(
-        "record has no key, and input.series is \"key\"; have the producer send the series as the key, or set \
+        "record has no key, and input.series is []; have the producer send the series as the key, or set \
          input.series to the fields that name it"
     )]
     NoKey,
     /// The series comes from the record's key, and the key is not UTF-8.
     #[error(
-        "record's key is not UTF-8 from byte {valid_up_to} on, and input.series is \"key\"; have the producer send \
+        "record's key is not UTF-8 from byte {valid_up_to} on, and input.series is []; have the producer send \
          text as the key, or set input.series to the fields that name the series"
     )]
     KeyNotUtf8 {

@@ -9,7 +9,7 @@ use crate::domain::record::EventTime;
 
 /// How records become readings.
 ///
-/// Checked: no field of the record has two jobs; `bytes_max` is above 0; with Protobuf, [`SeriesFrom::Fields`] is
+/// Checked by `config`: no field of the record has two jobs; `bytes_max` is above 0; with Protobuf, [`SeriesFrom::Fields`] is
 /// `["series"]`, and the JSON names and `time_format` play no part.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputSettings {

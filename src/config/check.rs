@@ -190,6 +190,7 @@ impl Reader<'_> {
             self.fault(format!("input.time_format: {error}"));
         });
         let channels_field = self.text("input.channels_field");
+        self.field_jobs(&series);
         let (format, shape, unknown) =
             (self.word("input.format"), self.word("input.shape"), self.word("input.unknown_channels"));
         Some(InputSettings {
@@ -206,6 +207,29 @@ impl Reader<'_> {
             ahead_max: self.duration("input.time_ahead_max"),
             time_min: EventTime::from_millis(time_min.ok()?.as_millisecond()),
         })
+    }
+
+    /// No field of a record may have two jobs.
+    fn field_jobs(&mut self, series: &[String]) {
+        if self.text("input.format") == "protobuf" {
+            if !series.is_empty() && series != ["series"] {
+                self.fault(
+                    "input.series must be [] or [\"series\"] with Protobuf, whose messages have that field".to_owned(),
+                );
+            }
+            return;
+        }
+        let used: &[&str] = match self.text("input.shape").as_str() {
+            "narrow" => &["input.time_field", "input.channel_field", "input.value_field"],
+            _ => &["input.time_field", "input.channels_field"],
+        };
+        let mut jobs: Vec<(String, &str)> = used.iter().map(|key| (self.text(key), *key)).collect();
+        jobs.extend(series.iter().map(|field| (field.clone(), "input.series")));
+        jobs.retain(|(field, _)| !field.is_empty());
+        jobs.sort();
+        for pair in jobs.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+            self.fault(format!("the field {:?} has two jobs: {} and {}", pair[0].0, pair[0].1, pair[1].1));
+        }
     }
 
     fn kafka(&mut self) -> KafkaConfig {

@@ -156,7 +156,7 @@ pub struct FaultTrack {
     /// The longest time that they were flagged without a pause.
     pub flagged_longest: Duration,
     flagged_since: Option<EventTime>,
-    /// The channel with the largest residual among them, in normal scales; known of windows with evidence alone.
+    /// The channel with the largest residual among them, in units of what is typical of the channel; known of windows with evidence alone.
     pub residual: Option<(Arc<str>, f32)>,
     /// An alarm that was on before it began.
     pub masked_by: Option<usize>,

@@ -18,5 +18,5 @@ mod text;
 
 pub use fleet::{AlarmTrack, Asset, Evidence, FaultTrack, Fleet, KnownFault, Member, State, Turn, Verdict};
 pub use report::{Facts, Report};
-pub use table::{Progress, alarm_line, frame, progress_line};
+pub use table::{Progress, alarm_line, alarm_list, frame, progress_line};
 pub use text::{grouped, lasting};

@@ -169,7 +169,7 @@ fn why_missed(fleet: &Fleet, track: &FaultTrack, raise_after: Duration) -> Strin
         return format!("an alarm raised before it, at {}, was still on", clock(alarm.raised));
     }
     let residual = track.residual.as_ref().map_or_else(String::new, |(channel, residual)| {
-        format!("; largest residual {channel}, {residual:.1} normal scales")
+        format!("; largest residual {channel}, {residual:.1} times what is typical")
     });
     let peak = match track.peak {
         None => return format!("none of its windows could be scored{residual}"),

@@ -168,6 +168,13 @@ pub fn alarm_line(fleet: &Fleet, turn: Turn) -> String {
     }
 }
 
+/// Every alarm in a line of its own, by when they were raised.
+pub fn alarm_list(fleet: &Fleet) -> Vec<String> {
+    let mut alarms: Vec<&AlarmTrack> = fleet.alarms().iter().collect();
+    alarms.sort_by_key(|alarm| (alarm.raised, alarm.asset));
+    alarms.into_iter().map(|alarm| recent(fleet, alarm)).collect()
+}
+
 fn recent(fleet: &Fleet, alarm: &AlarmTrack) -> String {
     let until = alarm.cleared.map_or_else(|| "still on".to_owned(), |cleared| format!("to {}", clock(cleared)));
     format!(

@@ -31,6 +31,9 @@ pub struct Comparison {
     pub differences: Vec<f32>,
 }
 
+/// The largest deviation: keeps a running mean finite that a window without any neighbor has entered.
+pub const DEVIATION_MAX: f32 = 1e6;
+
 /// A window's deviation, in calibration units: 1 is typical of normal windows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Deviation {
@@ -41,9 +44,9 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// The larger part.
+    /// The larger part, at most [`DEVIATION_MAX`].
     pub fn value(self) -> f32 {
-        self.distance.max(self.residual)
+        self.distance.max(self.residual).min(DEVIATION_MAX)
     }
 }
 

@@ -67,7 +67,7 @@ pub struct ChannelEvidence {
     pub observed: f64,
     /// What memory says that mean should have been, in the channel's unit.
     pub expected: f64,
-    /// Mean absolute difference over the window, in the channel's normal scales.
+    /// Absolute difference of the two, in units of what is typical of the channel in normal windows.
     pub residual: f32,
 }
 
@@ -78,7 +78,7 @@ pub struct NeighborEvidence {
     pub unit: UnitId,
     /// Its distance from the window's embedding.
     pub distance: f32,
-    /// In (0, 1]: 1 - distance for cosine, 1 / (1 + distance) for Euclidean.
+    /// 1 - distance for cosine, in [-1, 1]; 1 / (1 + distance) for Euclidean, in (0, 1].
     pub similarity: f32,
     /// Its softmax weight.
     pub weight: f32,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The dynamic threshold's rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ThresholdSettings {
-    /// Which quantile of the past deviations, in (0, 1).
+    /// Which quantile of the past deviations, between 0 and 1.
     pub quantile: f64,
     /// What it is multiplied by.
     pub factor: f32,

@@ -87,9 +87,9 @@ struct Partition {
     silent_until: i64,
 }
 
-/// A decoded reading with its place.
-struct Placed {
-    position: Position,
+/// A decoded reading with the record that it comes from.
+struct Placed<'a> {
+    record: &'a Record,
     reading: Reading,
 }
 
@@ -162,7 +162,7 @@ impl Pipeline {
     }
 
     /// decode: bytes to readings.
-    fn decode(&mut self, records: &[Record], outcome: &mut Outcome) -> Vec<Placed> {
+    fn decode<'a>(&mut self, records: &'a [Record], outcome: &mut Outcome) -> Vec<Placed<'a>> {
         let mut readings = Vec::with_capacity(records.len());
         for record in records {
             let partition = partition_of(&mut self.partitions, &record.position);
@@ -171,7 +171,7 @@ impl Pipeline {
             match self.decoder.decode(record) {
                 Ok(decoded) => {
                     outcome.unknown_channels += u64::from(decoded.unknown_channels);
-                    readings.push(Placed { position: record.position.clone(), reading: decoded.reading });
+                    readings.push(Placed { record, reading: decoded.reading });
                 }
                 Err(_) if silent => {}
                 Err(error) => outcome.dead_letters.push(dead_letter(record, error.kind(), &error)),
@@ -187,16 +187,17 @@ impl Pipeline {
     }
 
     /// align and window: readings to samples on the grid, and samples to windows.
-    fn align_and_window(&mut self, readings: Vec<Placed>, outcome: &mut Outcome) -> Vec<Ready> {
+    fn align_and_window(&mut self, readings: Vec<Placed<'_>>, outcome: &mut Outcome) -> Vec<Ready> {
         let mut windows = Vec::new();
         let mut aligned = Vec::new();
-        for Placed { position, reading } in readings {
-            let partition = partition_of(&mut self.partitions, &position);
+        for Placed { record, reading } in readings {
+            let position = &record.position;
+            let partition = partition_of(&mut self.partitions, position);
             let silent = position.offset < partition.silent_until;
             let state = match partition.series.get_mut(&reading.series) {
                 Some(state) => state,
                 None => partition.series.entry(reading.series.clone()).or_insert_with(|| {
-                    SeriesState::new(self.card.channel.len(), &self.bank.generation().calibration, &self.settings)
+                    SeriesState::new(&self.card, &self.bank.generation().calibration, &self.settings)
                 }),
             };
             if position.offset < state.next_offset {
@@ -208,13 +209,7 @@ impl Pipeline {
             if let Err(late) = state.aligner.push(&self.settings.align, &reading, position.offset, &mut aligned) {
                 state.late = true;
                 if !silent {
-                    let record = Record {
-                        position,
-                        key: Some(reading.series.as_str().as_bytes().to_vec()),
-                        timestamp: None,
-                        payload: crate::domain::record::Payload::Reading(reading),
-                    };
-                    outcome.dead_letters.push(dead_letter(&record, "late", &late));
+                    outcome.dead_letters.push(dead_letter(record, "late", &late));
                 }
                 continue;
             }
@@ -293,7 +288,7 @@ impl Pipeline {
     ) -> Result<(), PortError> {
         let mut restored = Partition { silent_until, ..Partition::default() };
         for (key, bytes) in checkpoint.iter().flat_map(|checkpoint| &checkpoint.series) {
-            let state = SeriesState::deserialize(bytes, &self.settings, self.card.channel.len()).map_err(|error| {
+            let state = SeriesState::deserialize(bytes, &self.settings, &self.card).map_err(|error| {
                 PortError::fatal(format!(
                     "the checkpoint of series {key:?} ({}-{}) cannot be used: {error}; use a new kafka.state_topic and \
                      kafka.group to begin anew",

@@ -6,6 +6,7 @@ use super::PipelineSettings;
 use crate::domain::alarm::AlarmState;
 use crate::domain::align::Aligner;
 use crate::domain::deviation::{Comparison, Deviation, Smoothed, measure};
+use crate::domain::model::ModelCard;
 use crate::domain::sensor::StuckDetector;
 use crate::domain::threshold::History;
 use crate::domain::unit::{Calibration, Generation};
@@ -17,6 +18,8 @@ const FORMAT: u8 = 1;
 /// One series' state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct SeriesState {
+    /// SHA-256 of the model whose deviations are in it.
+    pub model: String,
     /// Offset of the first record of the partition that is not part of this state.
     pub next_offset: i64,
     pub aligner: Aligner,
@@ -37,8 +40,10 @@ pub(super) struct SeriesState {
 }
 
 impl SeriesState {
-    pub fn new(channels: usize, calibration: &Calibration, settings: &PipelineSettings) -> Self {
+    pub fn new(card: &ModelCard, calibration: &Calibration, settings: &PipelineSettings) -> Self {
+        let channels = card.channel.len();
         Self {
+            model: card.sha256.clone(),
             next_offset: i64::MIN,
             aligner: Aligner::new(channels),
             stuck: StuckDetector::new(channels),
@@ -82,7 +87,7 @@ impl SeriesState {
         bytes
     }
 
-    pub fn deserialize(bytes: &[u8], settings: &PipelineSettings, channels: usize) -> Result<Self, String> {
+    pub fn deserialize(bytes: &[u8], settings: &PipelineSettings, card: &ModelCard) -> Result<Self, String> {
         let Some((&[format, a, b, c, d], body)) = bytes.split_first_chunk::<5>() else {
             return Err("it is cut short".to_owned());
         };
@@ -93,8 +98,8 @@ impl SeriesState {
             return Err("it does not match its checksum".to_owned());
         }
         let mut state: Self = postcard::from_bytes(body).map_err(|error| error.to_string())?;
-        if !state.aligner.fits(channels) {
-            return Err(format!("it is of a model with another number of channels than {channels}"));
+        if state.model != card.sha256 || !state.aligner.fits(card.channel.len()) {
+            return Err(format!("it is of the model {}, and this one is {}", state.model, card.sha256));
         }
         state.history.shorten(settings.threshold.length);
         Ok(state)
@@ -105,18 +110,19 @@ impl SeriesState {
 mod tests {
     use super::*;
     use crate::domain::unit::Scales;
-    use crate::pipeline::tests::settings;
+    use crate::pipeline::tests::{card, settings};
 
     #[test]
-    fn a_state_survives_its_serialized_form_and_damage_is_found() {
+    fn a_state_survives_its_serialized_form_and_damage_and_other_models_are_found() {
         let scales = Scales { temperature: 1.0, distance: 1.0, channels: vec![1.0], residual: 1.0 };
-        let state = SeriesState::new(2, &Calibration { scales, deviations: vec![1.0, 2.0] }, &settings());
+        let state = SeriesState::new(&card(), &Calibration { scales, deviations: vec![1.0, 2.0] }, &settings());
         let mut bytes = state.serialize();
-        let read = SeriesState::deserialize(&bytes, &settings(), 2).unwrap();
-        assert_eq!(SeriesState { dirty: true, ..read }, state);
-        assert!(SeriesState::deserialize(&bytes, &settings(), 3).unwrap_err().contains("channels"));
+        let read = |bytes: &[u8]| SeriesState::deserialize(bytes, &settings(), &card());
+        assert_eq!(SeriesState { dirty: true, ..read(&bytes).unwrap() }, state);
+        let other = ModelCard { sha256: "b".repeat(64), ..card() };
+        assert!(SeriesState::deserialize(&bytes, &settings(), &other).unwrap_err().contains("of the model"));
         bytes[9] ^= 4;
-        assert!(SeriesState::deserialize(&bytes, &settings(), 2).unwrap_err().contains("checksum"));
-        assert!(SeriesState::deserialize(&bytes[..3], &settings(), 2).unwrap_err().contains("short"));
+        assert!(read(&bytes).unwrap_err().contains("checksum"));
+        assert!(read(&bytes[..3]).unwrap_err().contains("short"));
     }
 }

@@ -30,7 +30,7 @@ impl Encoder for Means {
     }
 }
 
-fn card() -> ModelCard {
+pub(super) fn card() -> ModelCard {
     let channel = |name: &str| ChannelCard {
         name: name.to_owned(),
         center: 0.0,

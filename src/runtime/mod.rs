@@ -60,6 +60,10 @@ pub struct Worker<'a> {
     settings: RuntimeConfig,
     /// Processed and not yet committed.
     uncommitted: BTreeMap<PartitionId, NextOffset>,
+    /// What is committed, by partition: reprocessing from a checkpoint must not commit what lies before it.
+    committed: BTreeMap<PartitionId, NextOffset>,
+    /// The position of the last checkpoint, by partition.
+    checkpointed: BTreeMap<PartitionId, NextOffset>,
     committed_at: Duration,
     checkpointed_at: Duration,
     paused: bool,
@@ -75,6 +79,8 @@ impl<'a> Worker<'a> {
             pipeline,
             settings,
             uncommitted: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            checkpointed: BTreeMap::new(),
             committed_at: now,
             checkpointed_at: now,
             paused: false,
@@ -93,8 +99,8 @@ impl<'a> Worker<'a> {
             }
             match self.components.source.poll(self.settings.batch_records_max, self.settings.poll_timeout) {
                 Ok(Polled::Records(records)) => {
-                    self.retries = 0;
                     if !records.is_empty() {
+                        self.retries = 0;
                         let begun = self.components.clock.now();
                         self.components.metrics.records.inc_by(records.len() as u64);
                         let outcome = self.pipeline.process(&records)?;
@@ -132,15 +138,17 @@ impl<'a> Worker<'a> {
                 None => None,
             };
             let committed = self.components.source.committed(partition)?;
+            self.committed.extend(committed.clone().map(|next| (partition.clone(), next)));
             let silent_until = committed.as_ref().map_or(0, NextOffset::offset);
             if checkpoint.is_none() && silent_until > 0 && self.components.states.is_some() {
                 tracing::warn!(?partition, silent_until, "no checkpoint: its series begin anew, warming up");
             }
             self.pipeline.restore(partition, checkpoint.as_ref(), silent_until)?;
-            starts.push((partition.clone(), checkpoint.map(|checkpoint| checkpoint.next_offset)));
+            starts.push((partition.clone(), checkpoint.map(|checkpoint| checkpoint.next_offset).or(committed)));
         }
         self.components.source.begin(&starts)?;
         self.components.metrics.restoring(false);
+        self.components.metrics.holds(partitions.len(), 0);
         tracing::info!(partitions = partitions.len(), series = self.pipeline.series_count(), "assigned");
         Ok(())
     }
@@ -165,7 +173,10 @@ impl<'a> Worker<'a> {
         for partition in partitions {
             self.pipeline.forget(partition);
             self.uncommitted.remove(partition);
+            self.committed.remove(partition);
+            self.checkpointed.remove(partition);
         }
+        self.components.metrics.holds(0, partitions.len());
     }
 
     fn emit(&mut self, outcome: Outcome) -> Result<(), PortError> {
@@ -190,7 +201,10 @@ impl<'a> Worker<'a> {
         }
         self.components.sink.emit(&outcome.events, &outcome.dead_letters)?;
         for next in outcome.next_offsets {
-            self.uncommitted.insert((next.topic().into(), next.partition()), next);
+            let partition = (next.topic().into(), next.partition());
+            if self.committed.get(&partition).is_none_or(|committed| committed.offset() < next.offset()) {
+                self.uncommitted.insert(partition, next);
+            }
         }
         Ok(())
     }
@@ -224,8 +238,11 @@ impl<'a> Worker<'a> {
         if let (true, Some(states)) = (checkpoint, &mut self.components.states) {
             let partitions: Vec<_> = self.pipeline.partitions().cloned().collect();
             for partition in partitions {
-                if let Some(checkpoint) = self.pipeline.checkpoint(&partition).filter(|it| !it.series.is_empty()) {
+                let Some(checkpoint) = self.pipeline.checkpoint(&partition) else { continue };
+                // Also without a changed series: the position itself must go on, or retention overtakes it.
+                if self.checkpointed.get(&partition) != Some(&checkpoint.next_offset) {
                     states.save(&checkpoint)?;
+                    self.checkpointed.insert(partition, checkpoint.next_offset);
                 }
             }
         }
@@ -235,7 +252,8 @@ impl<'a> Worker<'a> {
         }
         match self.components.source.commit(&next_offsets) {
             Ok(()) => {
-                self.uncommitted.clear();
+                self.retries = 0;
+                self.committed.append(&mut self.uncommitted);
                 self.components.metrics.commits.inc();
                 self.components.metrics.commit_duration.observe((self.components.clock.now() - begun).as_secs_f64());
                 Ok(())

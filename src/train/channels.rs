@@ -148,9 +148,11 @@ fn drift(columns: &Columns, center: f64, scale: f64) -> Drift {
         .iter()
         .flat_map(|blocks| blocks.windows(2).map(|pair| (pair[0] - center) * (pair[1] - center)))
         .collect();
-    let swings: Vec<f64> =
+    let long: Vec<f64> =
         blocks.iter().filter(|blocks| blocks.len() >= BLOCKS_MIN).map(|blocks| swings(blocks)).collect();
-    Drift { persistence: mean(&products) / total, swings: mean(&swings) }
+    // Where every segment is short, they are looked at as one.
+    let swings = if long.is_empty() { swings(&means) } else { mean(&long) };
+    Drift { persistence: mean(&products) / total, swings }
 }
 
 /// How often the numbers went from their lowest quarter to their highest or back.

@@ -121,10 +121,8 @@ impl Sink for KafkaSink {
     fn emit(&mut self, events: &[ScoredEvent], dead_letters: &[DeadLetter]) -> Result<(), PortError> {
         for event in events {
             let payload = serialize_event(self.format, event);
-            let record = BaseRecord::to(&self.output_topic)
-                .key(event.series.as_str().as_bytes())
-                .payload(payload.as_slice())
-                .timestamp(event.window_end.millis());
+            let record =
+                BaseRecord::to(&self.output_topic).key(event.series.as_str().as_bytes()).payload(payload.as_slice());
             self.outbox.send(record)?;
         }
         for letter in dead_letters {

@@ -123,7 +123,7 @@ impl KafkaSource {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
+            .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
             .set("fetch.wait.max.ms", "50")
             .set("queued.max.messages.kbytes", "16384");
@@ -202,9 +202,9 @@ impl Source for KafkaSource {
 
     fn begin(&mut self, partitions: &[(PartitionId, Option<NextOffset>)]) -> Result<(), PortError> {
         let mut list = TopicPartitionList::new();
-        for ((topic, partition), checkpoint) in partitions {
-            let offset = match checkpoint {
-                None => Offset::Stored,
+        for ((topic, partition), start) in partitions {
+            let offset = match start {
+                None => Offset::Beginning,
                 Some(next) => {
                     let (low, high) = self
                         .consumer
@@ -212,9 +212,9 @@ impl Source for KafkaSource {
                         .map_err(|error| failed(format!("cannot ask for the offsets of {topic}-{partition}"), error))?;
                     if !(low..=high).contains(&next.offset()) {
                         return Err(PortError::fatal(format!(
-                            "the checkpoint of {topic}-{partition} is at offset {}, but the topic holds {low} to {high}: \
-                             retention has removed it, or the topic was recreated; lengthen retention, or begin anew with \
-                             a new kafka.state_topic and kafka.group",
+                            "{topic}-{partition} is to be read from offset {}, but holds {low} to {high}: retention has \
+                             removed it, or the topic was recreated; lengthen retention, or begin anew with a new \
+                             kafka.group",
                             next.offset()
                         )));
                     }

@@ -2,8 +2,8 @@
 //!
 //! | key | value |
 //! | --- | --- |
-//! | input topic, 0x00, partition, 0x00, series | that series' serialized state, which names the offset it is true for |
-//! | input topic, 0x00, partition, 0x00 | the offset that the checkpoint is true for, 8 bytes little-endian |
+//! | group, 0x00, input topic, 0x00, partition, 0x00, series | that series' serialized state, which names the offset it is true for |
+//! | group, 0x00, input topic, 0x00, partition, 0x00 | the offset that the checkpoint is true for, 8 bytes little-endian |
 //!
 //! Laws:
 //! 1. The state of input partition n lies in partition n of the state topic.
@@ -28,6 +28,7 @@ use crate::ports::{Checkpoint, PartitionId, PortError, StateStore};
 pub struct KafkaStateStore {
     outbox: Outbox,
     config: KafkaConfig,
+    consumer: Option<BaseConsumer<ToTheEnd>>,
 }
 
 impl KafkaStateStore {
@@ -36,37 +37,42 @@ impl KafkaStateStore {
     /// # Errors
     /// If librdkafka refuses the properties.
     pub fn new(config: &KafkaConfig) -> Result<Self, PortError> {
-        Ok(Self { outbox: Outbox::new(config)?, config: config.clone() })
+        Ok(Self { outbox: Outbox::new(config)?, config: config.clone(), consumer: None })
     }
 
-    fn consumer(&self, partition: i32) -> Result<BaseConsumer<ToTheEnd>, PortError> {
-        let topic = &self.config.state_topic;
-        let mut consumer = client(&self.config);
-        consumer
-            .set("group.id", format!("{}.state", self.config.group))
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "error")
-            .set("enable.partition.eof", "true");
-        let consumer: BaseConsumer<ToTheEnd> = with_properties(consumer, &self.config)
-            .create_with_context(ToTheEnd)
-            .map_err(|error| failed("the Kafka consumer cannot be set up; correct kafka.properties", error))?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Beginning)
-            .and_then(|()| consumer.assign(&list))
-            .map_err(|error| failed(format!("{topic}-{partition} cannot be read"), error))?;
-        Ok(consumer)
+    fn key_prefix(&self, topic: &str, partition: i32) -> Vec<u8> {
+        format!("{}\0{topic}\0{partition}\0", self.config.group).into_bytes()
     }
-}
 
-fn key_prefix((topic, partition): &PartitionId) -> Vec<u8> {
-    format!("{topic}\0{partition}\0").into_bytes()
+    /// The one consumer for all restores: connecting takes longer than reading a small partition.
+    fn consumer(&mut self) -> Result<&BaseConsumer<ToTheEnd>, PortError> {
+        if self.consumer.is_none() {
+            let mut consumer = client(&self.config);
+            consumer
+                .set("group.id", format!("{}.state", self.config.group))
+                .set("enable.auto.commit", "false")
+                .set("auto.offset.reset", "error")
+                .set("fetch.wait.max.ms", "10")
+                .set("enable.partition.eof", "true");
+            let consumer = with_properties(consumer, &self.config)
+                .create_with_context(ToTheEnd)
+                .map_err(|error| failed("the Kafka consumer cannot be set up; correct kafka.properties", error))?;
+            self.consumer = Some(consumer);
+        }
+        Ok(self.consumer.as_ref().expect("it was just made"))
+    }
 }
 
 impl StateStore for KafkaStateStore {
     fn restore(&mut self, partition: &PartitionId) -> Result<Option<Checkpoint>, PortError> {
         let place = format!("{}-{}", self.config.state_topic, partition.1);
-        let consumer = self.consumer(partition.1)?;
-        let prefix = key_prefix(partition);
+        let prefix = self.key_prefix(&partition.0, partition.1);
+        let mut list = TopicPartitionList::new();
+        let topic = self.config.state_topic.clone();
+        let consumer = self.consumer()?;
+        list.add_partition_offset(&topic, partition.1, Offset::Beginning)
+            .and_then(|()| consumer.assign(&list))
+            .map_err(|error| failed(format!("{place} cannot be read"), error))?;
         let mut series = BTreeMap::new();
         let mut next_offset = None;
         // Reads to the end as it is when the end is reached: whoever had the partition before has flushed.
@@ -108,7 +114,7 @@ impl StateStore for KafkaStateStore {
 
     fn save(&mut self, checkpoint: &Checkpoint) -> Result<(), PortError> {
         let next = &checkpoint.next_offset;
-        let prefix = key_prefix(&(next.topic().into(), next.partition()));
+        let prefix = self.key_prefix(next.topic(), next.partition());
         let topic = self.config.state_topic.as_str();
         for (name, state) in &checkpoint.series {
             let key = [prefix.as_slice(), name.as_bytes()].concat();

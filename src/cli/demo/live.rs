@@ -212,7 +212,7 @@ impl Dashboard {
         };
         let windows = |asset: &Asset| {
             let (line, card) = lines.iter().zip(cards).find(|(line, _)| line.class == asset.class)?;
-            Some((asset.series.as_str().to_owned(), span.windows(card, line.settings.align.lateness)))
+            Some((asset.series.as_str().to_owned(), span.windows(&card.window, line.settings.align.lateness)))
         };
         let raise_after = lines.iter().map(|line| line.settings.alarm.raise_after).max().unwrap_or_default();
         // After a repair windows and averages still hold the fault, and flags from then take so long to be an alarm.

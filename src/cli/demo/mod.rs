@@ -18,7 +18,7 @@ use super::SettingsArgs;
 use super::simulate::PlantArgs;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::kafka::{MockBroker, create_topics, delete_topics};
-use crate::dashboard::{Facts, Report};
+use crate::dashboard::{Facts, Report, alarm_list, grouped};
 use crate::ports::Clock;
 use crate::runtime::Shutdown;
 use live::Live;
@@ -90,29 +90,42 @@ pub(super) fn run(args: &DemoArgs, settings: &SettingsArgs) -> anyhow::Result<()
     screen.say(&format!("streaming the live telemetry over {what} at {address}\n"))?;
     let streamed = live::stream(&plant, &lines, &runtime, &shutdown, &clock, screen);
     phases.end("stream and score");
-    if broker.is_none() && args.keep.is_none() {
-        let names: Vec<&str> = topics.0.iter().map(|topic| topic.name.as_str()).collect();
-        runtime.block_on(delete_topics(&kafka, &names))?;
+    let deleted = match (&broker, &args.keep) {
+        (None, None) => {
+            let names: Vec<&str> = topics.0.iter().map(|topic| topic.name.as_str()).collect();
+            runtime.block_on(delete_topics(&kafka, &names))
+        }
+        _ => Ok(()),
+    };
+    let live = streamed?;
+    deleted?;
+    sum_up(live, phases.taken)?;
+    if args.keep.is_some() {
+        let (folder, class) = (folder.path.display(), lines[0].class.name());
+        let example =
+            format!("jamais --config {folder}/{class}.toml score {folder}/live-{class}.jsonl -o scores.jsonl");
+        screen::Screen::open().say(&format!("kept in {folder}; try {example}"))?;
     }
-    let outcome = streamed?;
-    sum_up(outcome, phases.taken, args.keep.as_deref())
+    Ok(())
 }
 
 /// Prints the summary; fails if anything is missing.
-fn sum_up(live: Live, phases: Vec<(String, Duration)>, kept: Option<&Path>) -> anyhow::Result<()> {
+fn sum_up(live: Live, phases: Vec<(String, Duration)>) -> anyhow::Result<()> {
+    let Live { fleet, facts, stopped } = live;
     let screen = screen::Screen::open();
-    let facts = Facts { phases, ..live.facts };
-    let report = Report::new(&live.fleet, &facts);
+    if stopped {
+        let (windows, alarms) = (grouped(fleet.windows()), fleet.alarms().len());
+        return screen.say(&format!(
+            "stopped by a signal: workers have drained and committed; {windows} windows scored, {alarms} alarms raised"
+        ));
+    }
+    if screen.is_terminal() {
+        // The live view, which is gone, had room for the latest ones only.
+        screen.say("alarms")?;
+        alarm_list(&fleet).iter().try_for_each(|line| screen.say(line))?;
+    }
+    let report = Report::new(&fleet, &Facts { phases, ..facts });
     screen.say(&format!("\n{report}"))?;
-    if let Some(folder) = kept {
-        screen.say(&format!(
-            "kept in {0}: try jamais --config {0}/pumps.toml score {0}/live-pumps.jsonl -o -",
-            folder.display()
-        ))?;
-    }
-    if live.stopped {
-        return screen.say("stopped by a signal: workers have drained and committed");
-    }
     match report.shortfalls() {
         [] => Ok(()),
         shortfalls => bail!("the stream is incomplete: {}", shortfalls.join("; ")),

@@ -12,7 +12,7 @@ use super::super::{prefill, train};
 use crate::config::{Origins, Settings, read_card};
 use crate::dashboard::lasting;
 use crate::domain::align::millis;
-use crate::domain::model::{ModelCard, Treatment};
+use crate::domain::model::{Treatment, WindowCard};
 use crate::domain::record::EventTime;
 use crate::simulate::{AssetClass, FaultKind, Plant};
 
@@ -198,14 +198,63 @@ impl Span {
 
     /// How many windows an asset gives that sends a sample a grid cell: those of whole length whose last cell lies
     /// before the watermark that the last sample sets.
-    pub fn windows(&self, card: &ModelCard, lateness: Duration) -> u64 {
-        let grid = card.grid_ms();
-        let (size, stride) = (card.window.size as i64, card.window.stride as i64);
+    pub fn windows(&self, window: &WindowCard, lateness: Duration) -> u64 {
+        let grid = i64::try_from(window.grid_ms).unwrap_or(i64::MAX);
+        let cells = |count: usize| i64::try_from(count).unwrap_or(i64::MAX / 2);
+        let (size, stride) = (cells(window.size), cells(window.stride));
         let first = self.start.millis().div_euclid(grid) + size - 1;
-        let end = (self.last.millis() - millis(lateness)).div_euclid(grid)
-            + i64::from((self.last.millis() - millis(lateness)).rem_euclid(grid) > 0);
-        // Multiples of the stride within [first, end).
-        let multiples = (end - 1).div_euclid(stride) - (first - 1).div_euclid(stride);
-        u64::try_from(multiples).unwrap_or(0)
+        // The last cell that ends before the watermark.
+        let last = (self.last.millis() - millis(lateness) - 1).div_euclid(grid);
+        // Windows end on multiples of the stride.
+        u64::try_from(last.div_euclid(stride) - (first - 1).div_euclid(stride)).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::align::{AlignSettings, Aligned, Aligner, GapPolicy};
+    use crate::domain::record::{Reading, SeriesKey};
+    use crate::domain::window::WindowBuffer;
+
+    /// The windows that the pipeline's own parts make of a sample a second, for 100 seconds from `start_s`.
+    fn counted(start_s: i64, size: usize, stride: usize, lateness: Duration) -> u64 {
+        let grid = Duration::from_secs(1);
+        let align =
+            AlignSettings { grid, lateness, gap: GapPolicy::Hold, gap_max: Duration::from_secs(10), channels: 1 };
+        let (mut aligner, mut buffer, mut windows) = (Aligner::new(1), WindowBuffer::default(), 0);
+        for second in start_s..start_s + 100 {
+            let mut aligned = Vec::new();
+            let reading = Reading {
+                series: SeriesKey::new("pump-1"),
+                time: EventTime::from_millis(second * 1000),
+                values: vec![(0, 1.0)],
+            };
+            aligner.push(&align, &reading, second, &mut aligned).unwrap();
+            for aligned in aligned {
+                if let Aligned::Sample(sample) = aligned {
+                    windows += u64::from(buffer.push(sample, size, stride, 1000).is_some());
+                }
+            }
+        }
+        windows
+    }
+
+    #[test]
+    fn the_windows_that_are_expected_are_those_that_the_pipeline_makes() {
+        for (start_s, size, stride, lateness_ms) in
+            [(0, 5, 1, 5000), (3, 60, 10, 5000), (7, 60, 10, 0), (1_772_445_600, 16, 7, 4500), (11, 99, 3, 5000)]
+        {
+            let span = Span {
+                begun: EventTime::from_millis(start_s * 1000),
+                start: EventTime::from_millis(start_s * 1000),
+                last: EventTime::from_millis((start_s + 99) * 1000),
+                grid_ms: 1000,
+            };
+            let lateness = Duration::from_millis(lateness_ms);
+            let expected = counted(start_s, size, stride, lateness);
+            let window = crate::domain::model::WindowCard { size, stride, grid_ms: 1000 };
+            assert_eq!(span.windows(&window, lateness), expected, "{start_s} {size} {stride} {lateness_ms}");
+        }
     }
 }
