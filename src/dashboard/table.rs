@@ -34,14 +34,19 @@ pub fn frame(fleet: &Fleet, progress: &Progress, assets_max: usize, color: bool)
         "series", "class", "time", "score (bar's middle: 1)", "score", "threshold", "state"
     )));
     let (shown, hidden) = pick(fleet, assets_max);
-    for asset in shown {
-        lines.push(row(asset, paint));
-        if let Some(evidence) = &asset.evidence {
-            lines.push(paint.dim(&format!("    {}", describe(evidence))));
-        }
-    }
+    lines.extend(shown.iter().map(|asset| row(asset, paint)));
     if hidden > 0 {
         lines.push(paint.dim(&format!("and {hidden} more, with lower scores")));
+    }
+    // Below the table, so that its rows stay where they are.
+    let unusual = shown.iter().filter_map(|asset| Some((asset, asset.evidence.as_ref()?)));
+    let evidence: Vec<String> = unusual
+        .map(|(asset, evidence)| format!("{:<18} {}", asset.member.series.as_str(), describe(evidence)))
+        .collect();
+    if !evidence.is_empty() {
+        lines.push(String::new());
+        lines.push(paint.dim("what is unusual now"));
+        lines.extend(evidence);
     }
     if !fleet.alarms().is_empty() {
         lines.push(String::new());

@@ -229,7 +229,9 @@ fn the_table_shows_state_and_evidence_and_keeps_what_needs_attention() {
     assert!(lines[row("pump-2")].ends_with("ALARM since 16:00"), "{}", lines[row("pump-2")]);
     assert!(lines[row("pump-2")].contains("####################   2.00      2.00"), "{}", lines[row("pump-2")]);
     assert!(lines[row("pump-1")].contains("#####.....|"), "{}", lines[row("pump-1")]);
-    let evidence = &lines[row("pump-2") + 1];
+    let unusual = lines.iter().position(|line| line == "what is unusual now").unwrap();
+    let evidence = &lines[unusual + 1];
+    assert!(evidence.starts_with("pump-2 "), "{evidence}");
     assert!(evidence.contains("nearest unit 17 (similarity 0.33), learned from pump-9 on 2 Mar 14:00"), "{evidence}");
     assert!(
         lines[0].starts_with(" 50 %  event time 16:00:03  8 windows scored, 4/s  1 alarm raised, 1 on"),
@@ -249,7 +251,11 @@ fn a_stuck_sensor_is_named_first() {
     let mut fleet = fleet(Vec::new());
     fleet.take(&stuck);
     let lines = frame(&fleet, &Progress { share: 0.0, elapsed: Duration::ZERO, dead_letters: 0 }, 9, false);
-    assert!(lines.iter().any(|line| line.starts_with("    pressure_bar is stuck or sends no numbers; vibration_mm_s")));
+    assert!(
+        lines.iter().any(
+            |line| line.starts_with("pump-1             pressure_bar is stuck or sends no numbers; vibration_mm_s")
+        )
+    );
 }
 
 #[test]
