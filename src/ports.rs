@@ -14,7 +14,7 @@ use crate::domain::unit::Generation;
 pub enum Disposition {
     /// Try again, with backoff, a bounded number of times.
     Retry,
-    /// Nothing can go on: drain what is safe and exit; a restart begins at the last commit.
+    /// Nothing can go on: exit; a restart begins at the last commit.
     Fatal,
 }
 
@@ -187,4 +187,7 @@ pub trait StateStore {
 pub trait Clock: Send + Sync {
     /// Time since some fixed moment; never goes back.
     fn now(&self) -> Duration;
+
+    /// Returns once so much time has passed.
+    fn wait(&self, time: Duration);
 }

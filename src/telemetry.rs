@@ -58,8 +58,8 @@ pub struct Metrics {
     pub memory_units: Gauge<i64, AtomicI64>,
     /// The memory generation in force.
     pub memory_generation: Gauge<i64, AtomicI64>,
-    /// Partitions held and restored, over all workers.
-    partitions: AtomicUsize,
+    /// Workers that have an assignment, if only an empty one.
+    members: AtomicUsize,
     /// Workers that are restoring partitions.
     restoring: AtomicUsize,
 }
@@ -84,7 +84,7 @@ impl Metrics {
             in_flight_events: Gauge::default(),
             memory_units: Gauge::default(),
             memory_generation: Gauge::default(),
-            partitions: AtomicUsize::new(0),
+            members: AtomicUsize::new(0),
             restoring: AtomicUsize::new(0),
         };
         let registry = &mut metrics.registry;
@@ -120,15 +120,19 @@ impl Metrics {
         }
     }
 
-    /// A worker got and lost so many partitions.
-    pub fn holds(&self, got: usize, lost: usize) {
-        self.partitions.fetch_add(got, Ordering::Relaxed);
-        self.partitions.fetch_sub(lost, Ordering::Relaxed);
+    /// A worker has been given an assignment (`true`), or has lost its place in the group.
+    pub fn member(&self, is: bool) {
+        if is {
+            self.members.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.members.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
-    /// Whether partitions are held, and none is being restored.
+    /// Whether a worker has an assignment, and none is being restored. Where there are more members than partitions, an empty
+    /// one counts: such a process stands by.
     pub fn ready(&self) -> bool {
-        self.partitions.load(Ordering::Relaxed) > 0 && self.restoring.load(Ordering::Relaxed) == 0
+        self.members.load(Ordering::Relaxed) > 0 && self.restoring.load(Ordering::Relaxed) == 0
     }
 
     /// All metrics as OpenMetrics text.
@@ -160,11 +164,11 @@ async fn ready_page(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'stati
     if metrics.ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
 }
 
-/// Sends logs to standard error; called once, by `cli`.
+/// Sends logs to standard error, by `cli`; only the first call counts.
 pub fn init_logs(config: &TelemetryConfig) {
     let filter: Targets = config.log.parse().unwrap_or_default();
     let registry = tracing_subscriber::registry().with(filter);
-    // A second call, as in tests, keeps the first one's.
+    // A second call, as in the demo, keeps the first one's.
     let _ = if config.log_json {
         registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init()
     } else {
@@ -189,15 +193,15 @@ mod tests {
     }
 
     #[test]
-    fn ready_means_holding_partitions_and_restoring_none() {
+    fn ready_means_having_an_assignment_and_restoring_none() {
         let metrics = Metrics::new();
         assert!(!metrics.ready());
         metrics.restoring(true);
         assert!(!metrics.ready());
         metrics.restoring(false);
-        metrics.holds(2, 0);
+        metrics.member(true);
         assert!(metrics.ready());
-        metrics.holds(0, 2);
+        metrics.member(false);
         assert!(!metrics.ready());
     }
 }

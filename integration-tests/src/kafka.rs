@@ -129,8 +129,17 @@ impl KafkaBroker {
     /// # Panics
     /// When the broker refuses, such as for a name already taken.
     pub fn create_topic(&self, name: &str, partitions: i32) {
+        self.create_topic_with(name, partitions, &[]);
+    }
+
+    /// As [`KafkaBroker::create_topic`], with settings of the topic's own: (key, value).
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub fn create_topic_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = self.client_config().create().expect("an admin client");
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let options = AdminOptions::new().operation_timeout(Some(REQUEST_TIMEOUT));
         let results = block_on(admin.create_topics([&topic], &options))
             .unwrap_or_else(|error| self.fail(&format!("creating topic {name}: {error}")));
@@ -157,8 +166,13 @@ impl KafkaBroker {
     /// # Panics
     /// When one of them is not delivered.
     pub fn produce(&self, topic: &str, records: impl IntoIterator<Item = Record>) {
-        let producer: FutureProducer =
-            self.client_config().set("acks", "all").set("enable.idempotence", "true").create().expect("a producer");
+        let producer: FutureProducer = self
+            .client_config()
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("message.max.bytes", "20000000")
+            .create()
+            .expect("a producer");
         let mut in_flight: VecDeque<DeliveryFuture> = VecDeque::new();
         for (key, payload, partition, timestamp) in records {
             if in_flight.len() == IN_FLIGHT_MAX {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jamais::domain::record::EventTime;
@@ -23,7 +24,8 @@ pub struct PumpRecord {
 
 /// Files of a trained plant.
 pub struct TrainedPlant {
-    folder: TempDir,
+    folder: Arc<TempDir>,
+    memory: PathBuf,
     /// The live samples, in event-time order.
     pub live: Vec<PumpRecord>,
 }
@@ -107,14 +109,19 @@ impl TrainedPlant {
 
     /// Trains and prefills on a CSV text with a column `series`.
     fn trained(normal: &str, live: Vec<PumpRecord>) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let this = Self { folder, live };
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder can be made"));
+        let this = Self { memory: folder.path().join("memory"), folder, live };
         let path = this.folder.path().join("normal.csv");
         std::fs::write(&path, normal).expect("the temporary folder is writable");
         let path = path.display().to_string();
         this.run(&["train", &path, "--grid", "1s"]);
         this.run(&["prefill", &path]);
         this
+    }
+
+    /// The same plant with another memory.
+    pub fn with_memory(&self, memory: PathBuf) -> Self {
+        Self { folder: self.folder.clone(), memory, live: self.live.clone() }
     }
 
     /// A path within the plant's folder.
@@ -128,7 +135,7 @@ impl TrainedPlant {
             "--set".to_owned(),
             format!("model.path={}", self.path("model").display()),
             "--set".to_owned(),
-            format!("memory.path={}", self.path("memory").display()),
+            format!("memory.path={}", self.memory.display()),
             "--set".to_owned(),
             "input.series=[\"series\"]".to_owned(),
             "--set".to_owned(),

@@ -101,3 +101,90 @@ fn bad_lines_are_dead_lettered_and_the_rest_is_scored() {
         letters.iter().map(|letter| (letter["offset"].as_i64().unwrap(), letter["kind"].as_str().unwrap())).collect();
     assert_eq!(found, [(10, "malformed"), (50, "bad_time"), (90, "time_too_early"), (130, "unknown_channel")]);
 }
+
+#[test]
+fn a_training_that_fails_leaves_the_model_as_it_was() {
+    let plant = TrainedPlant::new(2, Duration::from_secs(60));
+    let before = std::fs::read(plant.path("model/model.toml")).unwrap();
+    let normal = std::fs::read_to_string(plant.path("normal.csv")).unwrap();
+    let short = plant.path("short.csv");
+    // Windows enough to fit, but not to be calibrated out of neighbourhood.
+    let of_one_pump = |line: &&str| line.starts_with("time,") || line.contains("pump-01");
+    let lines: Vec<&str> = normal.lines().filter(of_one_pump).take(40).collect();
+    std::fs::write(&short, lines.join("\n")).unwrap();
+    let flags = plant.flags();
+    let mut arguments = vec!["train", short.to_str().unwrap(), "--grid", "1s", "--set", "memory.k=40"];
+    arguments.extend(flags.iter().map(String::as_str));
+    let text = refusal(&arguments);
+    assert!(text.contains("normal windows leave too few neighbors"), "{text}");
+    assert_eq!(std::fs::read(plant.path("model/model.toml")).unwrap(), before);
+}
+
+#[test]
+fn sizes_in_a_card_that_nothing_could_hold_are_refused() {
+    let plant = TrainedPlant::new(2, Duration::from_secs(60));
+    let live = plant.write_lines("live.jsonl", &plant.live);
+    let card = plant.path("model/model.toml");
+    let text = std::fs::read_to_string(&card).unwrap();
+    let flags = plant.flags();
+    let output = plant.path("out.jsonl");
+    for (from, to, expected) in [
+        ("batch = 16", "batch = 9223372036854775807", "encoder.batch is 9223372036854775807"),
+        ("batch = 16", "batch = 0", "encoder.batch is 0"),
+        ("grid_ms = 1000", "grid_ms = 9223372036854775807", "window.grid_ms is 9223372036854775807"),
+        ("size = 5", "size = 99999999", "window.size is 99999999"),
+    ] {
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&card, text.replacen(from, to, 1)).unwrap();
+        let mut arguments = vec!["score", live.to_str().unwrap(), "--output", output.to_str().unwrap()];
+        arguments.extend(flags.iter().map(String::as_str));
+        let said = refusal(&arguments);
+        assert!(said.contains("model.toml") && said.contains(expected), "{said}");
+    }
+    // Another scale is another model: what was remembered by the old one is refused.
+    let scale = text.lines().find(|line| line.starts_with("scale = ")).unwrap();
+    std::fs::write(&card, text.replacen(scale, "scale = 7.5", 1)).unwrap();
+    let mut arguments = vec!["score", live.to_str().unwrap(), "--output", output.to_str().unwrap()];
+    arguments.extend(flags.iter().map(String::as_str));
+    let said = refusal(&arguments);
+    assert!(said.contains("does not fit the model") && said.contains("jamais prefill"), "{said}");
+    assert!(!output.exists() && !plant.path("out.jsonl.partial").exists(), "nothing is begun");
+}
+
+#[test]
+fn flags_that_make_no_sense_are_refused_with_what_would() {
+    let check = |arguments: &[&str], expected: &str| {
+        let output = jamais(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(expected), "{expected:?} is missing in {text}");
+    };
+    for grid in ["0s", "1500us", "-1s", "soon"] {
+        check(&["train", "a.csv", &format!("--grid={grid}")], "--grid");
+    }
+    check(&["prefill", "--from", "yesterday", "--from-topics"], "2026-03-01T00:00:00Z");
+    check(&["--config", "jamais.toml", "run"], "--config");
+}
+
+#[cfg(unix)]
+#[test]
+fn variables_of_other_programs_may_hold_anything_and_ours_must_be_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = std::ffi::OsStr::from_bytes(b"\xff");
+    let check = |name: &str| jamais(&["config", "check"]).env(name, bytes).output().unwrap();
+    assert!(check("OTHER").status.success());
+    let output = check("JAMAIS__KAFKA__GROUP");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && text.contains("JAMAIS__KAFKA__GROUP is not UTF-8"), "{text}");
+}
+
+#[test]
+fn excluding_a_column_that_is_not_there_is_refused() {
+    let plant = TrainedPlant::new(2, Duration::from_secs(60));
+    let path = plant.path("normal.csv");
+    let flags = plant.flags();
+    let mut arguments = vec!["train", path.to_str().unwrap(), "--exclude", "lable"];
+    arguments.extend(flags.iter().map(String::as_str));
+    let text = refusal(&arguments);
+    assert!(text.contains("--exclude lable") && text.contains("flow_m3_h"), "{text}");
+}

@@ -3,15 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use jamais::codec::wire::NarrowRecord;
 use jamais::codec::{OutputFormat, deserialize_event};
-use jamais::domain::event::ScoredEvent;
+use jamais::domain::event::{ReasonCode, ScoredEvent};
 use jamais_integration_tests::kafka::{KafkaBroker, Record};
 use jamais_integration_tests::plant::{PumpRecord, TrainedPlant, write_recordings};
-use jamais_integration_tests::process::jamais;
+use jamais_integration_tests::process::{jamais, success};
+use prost::Message as _;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Headers;
@@ -28,13 +32,26 @@ struct Lane<'a> {
     plant: &'a TrainedPlant,
     name: String,
     overrides: Vec<String>,
+    format: OutputFormat,
 }
 
 impl<'a> Lane<'a> {
     fn new(broker: &'a KafkaBroker, plant: &'a TrainedPlant, name: &str, partitions: i32, overrides: &[&str]) -> Self {
-        broker.create_topic(&format!("{name}.in"), partitions);
+        Self::with_topic(broker, plant, name, partitions, &[], overrides)
+    }
+
+    /// The input topic has settings of its own.
+    fn with_topic(
+        broker: &'a KafkaBroker,
+        plant: &'a TrainedPlant,
+        name: &str,
+        partitions: i32,
+        topic: &[(&str, &str)],
+        overrides: &[&str],
+    ) -> Self {
+        broker.create_topic_with(&format!("{name}.in"), partitions, topic);
         let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
-        Self { broker, plant, name: name.to_owned(), overrides }
+        Self { broker, plant, name: name.to_owned(), overrides, format: OutputFormat::Json }
     }
 
     fn topic(&self, what: &str) -> String {
@@ -88,7 +105,7 @@ impl<'a> Lane<'a> {
             match consumer.poll(step) {
                 Some(Ok(message)) => {
                     idle = Duration::ZERO;
-                    let event = deserialize_event(OutputFormat::Json, message.payload().unwrap()).unwrap();
+                    let event = deserialize_event(self.format, message.payload().unwrap()).unwrap();
                     if let Some(twin) = found.get(&event.id) {
                         assert_eq!(twin.score, event.score, "the same id says the same");
                     }
@@ -110,10 +127,7 @@ impl<'a> Lane<'a> {
     /// Everything on the output topic, duplicates too.
     fn all_events(&self) -> Vec<ScoredEvent> {
         let messages = self.broker.read_to_end(&self.topic("scores"));
-        messages
-            .iter()
-            .map(|message| deserialize_event(OutputFormat::Json, message.payload().unwrap()).unwrap())
-            .collect()
+        messages.iter().map(|message| deserialize_event(self.format, message.payload().unwrap()).unwrap()).collect()
     }
 }
 
@@ -267,48 +281,203 @@ fn sigterm_in_mid_stream_loses_nothing_and_duplicates_have_the_same_id() {
 fn bad_records_become_dead_letters_with_their_position_and_the_stream_goes_on() {
     let Some(broker) = KafkaBroker::shared("bad_records") else { return };
     let plant = TrainedPlant::new(1, Duration::from_secs(60));
-    let lane = Lane::new(
-        broker,
-        &plant,
-        "bad-records",
-        1,
-        &["input.bytes_max=100000", "kafka.properties.fetch.message.max.bytes=20000000"],
-    );
+    // The key names the series; the producers' topic takes what is far too large.
+    let lane =
+        Lane::with_topic(broker, &plant, "bad-records", 1, &[("max.message.bytes", "20000000")], &["input.series=[]"]);
     let good: Vec<Record> = plant.live.iter().map(record).collect();
     let time = plant.live[30].time;
     let bad =
         |key: Option<&str>, payload: Vec<u8>| (key.map(|key| key.as_bytes().to_vec()), payload, Some(0), time.millis());
-    let values = |values: &str| {
-        format!("{{\"series\": \"plant-1/pump-01\", \"time\": \"{time}\", \"values\": {{{values}}}}}").into_bytes()
-    };
+    let at = |time: &str, values: &str| format!("{{\"time\": \"{time}\", \"values\": {{{values}}}}}").into_bytes();
+    let values = |values: &str| at(&time.to_string(), values);
+    let padded = |bytes: usize| [b"{\"pad\": \"".as_slice(), &vec![b'x'; bytes], b"\"}"].concat();
+    let flow = "\"flow_m3_h\": 1";
+    let long_key = "k".repeat(700_000);
+    let cases = [
+        (bad(Some("x"), b"{\"time\":".to_vec()), "malformed"),
+        (bad(Some("x"), vec![0xff, 0xfe, 0x00]), "malformed"),
+        (bad(Some("x"), values("\"flow\": 1")), "unknown_channel"),
+        (bad(Some("x"), values("\"flow_m3_h\": \"high\"")), "wrong_type"),
+        (bad(None, values(flow)), "no_key"),
+        (bad(Some("x"), at("1970-01-01T00:00:10Z", flow)), "time_too_early"),
+        (bad(Some("x"), at("2199-01-01T00:00:00Z", flow)), "time_too_late"),
+        (bad(Some("x"), at("2099-01-01T00:00:00Z", flow)), "time_too_far_ahead"),
+        (bad(Some("x"), padded(10_000_000)), "too_large"),
+        (bad(Some(&long_key), values(flow)), "series_too_long"),
+        (bad(Some(&long_key), padded(700_000)), "too_large"),
+    ];
     lane.produce(good[..30].iter().cloned());
-    lane.produce([
-        bad(Some("x"), b"{\"time\":".to_vec()),
-        bad(Some("x"), vec![0xff, 0xfe, 0x00]),
-        bad(Some("x"), values("\"flow\": 1")),
-        bad(Some("x"), values("\"flow_m3_h\": \"high\"")),
-        bad(None, b"{\"series\": \"p\", \"time\": \"2199-01-01T00:00:00Z\", \"values\": {\"flow_m3_h\": 1}}".to_vec()),
-        bad(Some("x"), [b"{\"pad\": \"".as_slice(), &vec![b'x'; 900_000], b"\"}"].concat()),
-    ]);
-    lane.produce(good[30..].iter().cloned());
+    lane.produce(cases.iter().map(|(record, _)| record.clone()));
+    // What a failed sensor sends is no bad record.
+    lane.produce([bad(
+        Some(&plant.live[0].series),
+        values("\"flow_m3_h\": \"NaN\", \"motor_current_a\": \"-Infinity\""),
+    )]);
+    lane.produce(good[31..].iter().cloned());
     let worker = lane.start();
-    lane.wait_for(60 - 5);
+    let events = lane.wait_for(60 - 5);
     worker.terminate();
-    let header = |message: &rdkafka::message::OwnedMessage, name: &str| -> String {
+    let faulty = events.values().filter(|event| event.reasons.iter().any(|it| it.code == ReasonCode::SensorFault));
+    assert_eq!(faulty.count(), 5, "the windows that hold the NaN");
+    let letters = broker.read_to_end(&lane.topic("dead"));
+    let header = |message: &rdkafka::message::OwnedMessage, name: &str| -> Option<String> {
         let headers = message.headers().expect("dead letters have headers");
-        let header = headers.iter().find(|header| header.key == name).unwrap_or_else(|| panic!("{name} is missing"));
-        String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned()
+        let header = headers.iter().find(|header| header.key == name)?;
+        Some(String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned())
     };
-    let letters: Vec<(String, String)> = broker
-        .read_to_end(&lane.topic("dead"))
+    let found: Vec<_> = letters
         .iter()
         .map(|message| {
-            assert_eq!(header(message, "jamais.topic"), lane.topic("in"));
-            assert!(!header(message, "jamais.error").is_empty());
-            (header(message, "jamais.offset"), header(message, "jamais.kind"))
+            assert_eq!(header(message, "jamais.topic"), Some(lane.topic("in")));
+            assert!(header(message, "jamais.error").is_some_and(|error| error.len() > 20));
+            (header(message, "jamais.offset").unwrap(), header(message, "jamais.kind").unwrap())
         })
         .collect();
-    let expected = ["malformed", "malformed", "unknown_channel", "wrong_type", "time_too_far_ahead", "too_large"];
-    let expected: Vec<_> = (30..).zip(expected).map(|(offset, kind)| (offset.to_string(), kind.to_owned())).collect();
-    assert_eq!(letters, expected);
+    let expected: Vec<_> =
+        (30..).zip(&cases).map(|(offset, (_, kind))| (offset.to_string(), (*kind).to_owned())).collect();
+    assert_eq!(found, expected);
+    for (letter, ((key, payload, ..), _)) in letters.iter().zip(&cases).take(8) {
+        assert_eq!((letter.key(), letter.payload()), (key.as_deref(), Some(payload.as_slice())), "as it was sent");
+    }
+    assert_eq!(header(&letters[8], "jamais.payload_bytes").as_deref(), Some("10000011"));
+    assert_eq!(header(&letters[10], "jamais.key_bytes").as_deref(), Some("700000"));
+    let log = std::fs::read_to_string(lane.log()).unwrap();
+    assert!(log.contains("dead letters") && log.contains("bad-records.in-0@30"), "{log}");
+}
+
+/// The same readings, one channel a record, in Protobuf.
+fn narrow_records(plant: &TrainedPlant) -> Vec<Record> {
+    let mut records = Vec::new();
+    for record in &plant.live {
+        let json: serde_json::Value = serde_json::from_str(&record.json).unwrap();
+        for (channel, value) in json["values"].as_object().unwrap() {
+            let message = NarrowRecord {
+                series: record.series.clone(),
+                event_time_ms: Some(record.time.millis()),
+                channel: channel.clone(),
+                value: value.as_f64(),
+            };
+            let key = Some(record.series.clone().into_bytes());
+            records.push((key, message.encode_to_vec(), None, record.time.millis()));
+        }
+    }
+    records
+}
+
+#[test]
+fn readings_one_by_one_in_protobuf_give_the_scores_of_wide_json() {
+    let Some(broker) = KafkaBroker::shared("readings_one_by_one") else { return };
+    let plant = TrainedPlant::new(2, Duration::from_secs(120));
+    let expected = settled(scored_from_file(&plant, &plant.live), &plant.live);
+    let overrides = ["input.format=protobuf", "input.shape=narrow", "output.format=protobuf"];
+    let mut lane = Lane::new(broker, &plant, "narrow-protobuf", 2, &overrides);
+    lane.format = OutputFormat::Protobuf;
+    lane.produce(narrow_records(&plant));
+    let worker = lane.start();
+    assert_same(&by_window(lane.wait_for(expected.len()).into_values()), &expected, "narrow Protobuf");
+    worker.terminate();
+}
+
+#[test]
+fn memory_filled_from_topics_scores_as_the_one_filled_from_the_same_files() {
+    let Some(broker) = KafkaBroker::shared("memory_filled_from_topics") else { return };
+    let plant = TrainedPlant::new(2, Duration::from_secs(120));
+    let expected = scored_from_file(&plant, &plant.live);
+    let normal = std::fs::read_to_string(plant.path("normal.csv")).unwrap();
+    let mut lines = normal.lines();
+    let columns: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let lane = Lane::new(broker, &plant, "history", 3, &[]);
+    let mut times = Vec::new();
+    lane.produce(lines.map(|line| {
+        let cells: Vec<&str> = line.split(',').collect();
+        let values: Vec<String> =
+            columns.iter().zip(&cells).skip(2).map(|(name, it)| format!("\"{name}\":{it}")).collect();
+        let json =
+            format!("{{\"series\":\"{}\",\"time\":\"{}\",\"values\":{{{}}}}}", cells[1], cells[0], values.join(","));
+        let time: jiff::Timestamp = cells[0].parse().unwrap();
+        times.push(time);
+        (Some(cells[1].as_bytes().to_vec()), json.into_bytes(), None, time.as_millisecond())
+    }));
+    // Live telemetry lies behind it on the topic, and is left out by its time.
+    lane.produce(plant.live.iter().map(record));
+    let memory = plant.path("memory-of-topics");
+    let to = jiff::Timestamp::from_millisecond(times.last().unwrap().as_millisecond() + 1).unwrap().to_string();
+    let brokers = format!("kafka.brokers={}", broker.bootstrap());
+    let topics = format!("kafka.input_topics=[\"{}\"]", lane.topic("in"));
+    let settings = [brokers, topics].map(|setting| ["--set".to_owned(), setting]).concat();
+    let mut arguments = vec!["prefill".to_owned(), "--from-topics".to_owned(), "--to".to_owned(), to];
+    arguments.extend(settings);
+    arguments.extend(plant.flags());
+    arguments.extend(["--set".to_owned(), format!("memory.path={}", memory.display())]);
+    success(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let other = plant.with_memory(memory);
+    assert_same(&scored_from_file(&other, &plant.live), &expected, "filled from topics");
+}
+
+/// A GET: status line and body.
+fn get(port: u16, path: &str) -> Option<(String, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some((head.lines().next()?.to_owned(), body.to_owned()))
+}
+
+#[test]
+fn probes_and_metrics_tell_what_happens() {
+    let Some(broker) = KafkaBroker::shared("probes_and_metrics") else { return };
+    let plant = TrainedPlant::new(1, Duration::from_secs(60));
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("telemetry.listen=127.0.0.1:{port}");
+    let lane = Lane::new(broker, &plant, "probes", 1, &[&listen]);
+    lane.produce(plant.live.iter().map(record));
+    let time = plant.live[0].time.millis();
+    lane.produce([(Some(b"x".to_vec()), b"{".to_vec(), None, time), (Some(b"x".to_vec()), b"[]".to_vec(), None, time)]);
+    let worker = lane.start();
+    lane.wait_for(60 - 5);
+    assert_eq!(get(port, "/livez").unwrap().0, "HTTP/1.1 200 OK");
+    assert_eq!(get(port, "/readyz").unwrap().0, "HTTP/1.1 200 OK");
+    let (status, metrics) = get(port, "/metrics").unwrap();
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    for line in [
+        "jamais_records_total 62",
+        "jamais_events_total 55",
+        "jamais_dead_letters_total{kind=\"malformed\"} 1",
+        "jamais_dead_letters_total{kind=\"not_an_object\"} 1",
+        "jamais_memory_generation 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is missing in\n{metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"));
+    worker.terminate();
+}
+
+#[test]
+fn a_state_topic_that_forgets_is_refused() {
+    let Some(broker) = KafkaBroker::shared("a_state_topic_that_forgets") else { return };
+    let plant = TrainedPlant::new(1, Duration::from_secs(60));
+    let lane = Lane::new(broker, &plant, "forgetful", 1, &[]);
+    broker.create_topic_with(&lane.topic("state"), 1, &[("cleanup.policy", "delete")]);
+    let mut worker = lane.start();
+    assert_eq!(worker.child.wait().unwrap().code(), Some(1));
+    let log = std::fs::read_to_string(lane.log()).unwrap();
+    assert!(log.contains("forgetful.state") && log.contains("set it to compact"), "{log}");
+}
+
+#[test]
+fn a_crash_before_the_first_regular_checkpoint_loses_no_window() {
+    let Some(broker) = KafkaBroker::shared("a_crash_before_the_first_checkpoint") else { return };
+    let plant = TrainedPlant::new(2, Duration::from_secs(300));
+    let expected = settled(scored_from_file(&plant, &plant.live), &plant.live);
+    let lane = Lane::new(broker, &plant, "early-crash", 2, &["kafka.properties.session.timeout.ms=6000"]);
+    let half = plant.live.len() / 2;
+    lane.produce(plant.live[..half].iter().map(record));
+    let worker = lane.start();
+    lane.wait_for(expected.len() / 2 - 10);
+    drop(worker); // kill -9
+    lane.produce(plant.live[half..].iter().map(record));
+    let worker = lane.start();
+    assert_same(&by_window(lane.wait_for(expected.len()).into_values()), &expected, "after a crash");
+    worker.terminate();
 }

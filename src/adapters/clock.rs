@@ -26,4 +26,8 @@ impl Clock for SystemClock {
     fn now(&self) -> Duration {
         self.0.elapsed()
     }
+
+    fn wait(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }

@@ -1,8 +1,8 @@
 //! `ort`: runs an ONNX encoder.
 //!
 //! Laws:
-//! 1. A file from a stranger is read into memory, and held against its model card, before ONNX Runtime sees it:
-//!    content hash, no external data, known opset, names, shapes and dtype.
+//! 1. A file from a stranger is read into memory, and held against its model card, before ONNX Runtime sees it: content
+//!    hash, no external data, known opset; then names, shapes and dtype, before anything is run.
 //! 2. The graph is then tried on a probe; one that gives anything that is not finite is refused.
 //! 3. Every run has the batch shape of the card; short batches are padded. A row's embedding therefore does not depend
 //!    on the rows that come with it.
@@ -18,7 +18,8 @@ use ort::session::Session;
 use ort::value::{TensorElementType, TensorRef, ValueType};
 use prost::Message;
 
-use crate::codec::onnx::{AttributeProto, GraphProto, ModelProto, TensorProto, tensor_proto::DataLocation};
+use crate::codec::onnx::tensor_proto::DataLocation;
+use crate::codec::onnx::{AttributeProto, GraphProto, ModelProto, SparseTensorProto, TensorProto};
 use crate::domain::event::content_hash;
 use crate::domain::model::ModelCard;
 use crate::ports::{Disposition, Encoder, PortError};
@@ -237,29 +238,38 @@ fn file_faults(model: &ModelProto, bytes: &[u8], card: &ModelCard) -> Vec<String
         )),
         None => faults.push("it names no opset; export it again".to_owned()),
     }
-    match &model.graph {
-        None => faults.push("it holds no graph".to_owned()),
-        Some(graph) if has_external_data(graph) => {
-            faults.push("it keeps weights in another file; export it with the weights inside".to_owned());
-        }
-        Some(_) => {}
+    if model.graph.is_none() {
+        faults.push("it holds no graph".to_owned());
+    }
+    let training = model.training_info.iter().flat_map(|it| it.initialization.iter().chain(&it.algorithm));
+    let functions = || model.functions.iter();
+    if model.graph.iter().chain(training).any(has_external_data)
+        || functions().flat_map(|function| &function.node).any(|node| node.attribute.iter().any(is_external_attribute))
+        || functions().flat_map(|function| &function.attribute_proto).any(is_external_attribute)
+    {
+        faults.push("it keeps weights in another file; export it with the weights inside".to_owned());
     }
     faults
 }
 
 fn has_external_data(graph: &GraphProto) -> bool {
-    let external = |tensor: &TensorProto| {
-        tensor.data_location == i32::from(DataLocation::External) || !tensor.external_data.is_empty()
-    };
-    let in_attribute = |attribute: &AttributeProto| {
-        attribute.t.as_ref().is_some_and(external)
-            || attribute.tensors.iter().any(external)
-            || attribute.g.as_ref().is_some_and(has_external_data)
-            || attribute.graphs.iter().any(has_external_data)
-    };
-    graph.initializer.iter().any(external)
-        || graph.sparse_initializer.iter().any(|sparse| sparse.values.iter().chain(&sparse.indices).any(external))
-        || graph.node.iter().any(|node| node.attribute.iter().any(in_attribute))
+    graph.initializer.iter().any(is_external)
+        || graph.sparse_initializer.iter().any(is_external_sparse)
+        || graph.node.iter().any(|node| node.attribute.iter().any(is_external_attribute))
+}
+
+fn is_external_attribute(attribute: &AttributeProto) -> bool {
+    attribute.t.iter().chain(&attribute.tensors).any(is_external)
+        || attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors).any(is_external_sparse)
+        || attribute.g.iter().chain(&attribute.graphs).any(has_external_data)
+}
+
+fn is_external_sparse(sparse: &SparseTensorProto) -> bool {
+    sparse.values.iter().chain(&sparse.indices).any(is_external)
+}
+
+fn is_external(tensor: &TensorProto) -> bool {
+    tensor.data_location == i32::from(DataLocation::External) || !tensor.external_data.is_empty()
 }
 
 /// How the graph's input and output differ from the card.

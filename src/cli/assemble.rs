@@ -1,5 +1,6 @@
 //! Joins adapters to the rest: the same few components serve every command.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,12 +12,12 @@ use crate::adapters::hnsw::{HnswIndex, HnswSettings};
 use crate::adapters::kafka::RangeSource;
 use crate::adapters::onnx::OnnxEncoder;
 use crate::adapters::rocksdb::RocksStore;
-use crate::codec::{Decoder, InputSettings};
+use crate::codec::{Decoder, Format, InputSettings};
 use crate::config::{ENCODER_FILE, IndexChoice, MemoryConfig, Settings, read_card};
 use crate::domain::align::AlignSettings;
 use crate::domain::history::{HistoryBuilder, Segment};
 use crate::domain::model::ModelCard;
-use crate::domain::record::{EventTime, Reading};
+use crate::domain::record::{EventTime, Position, Reading};
 use crate::domain::unit::Generation;
 use crate::memory::bank::Bank;
 use crate::memory::calibration::ReadSettings;
@@ -89,15 +90,15 @@ pub(super) fn prefill_settings(settings: &Settings) -> PrefillSettings {
     }
 }
 
-/// How files' rows are read: where `input.time_field` is not set to something else, a table's time column is found by its
-/// usual names. JSON lines have no columns to look through.
+/// How files' rows are read: lines are JSON, whatever is sent on topics; where `input.time_field` is not set to something
+/// else, a table's time column is found by its usual names. JSON lines have no columns to look through.
 pub(super) fn file_input(input: &InputSettings, paths: &[PathBuf]) -> InputSettings {
     let is_table = |path: &PathBuf| {
         path.extension().is_some_and(|extension| {
             ["csv", "tsv", "txt", "parquet"].iter().any(|it| extension.eq_ignore_ascii_case(it))
         })
     };
-    let mut input = input.clone();
+    let mut input = InputSettings { format: Format::Json, ..input.clone() };
     if input.time_field == "time" && paths.iter().all(is_table) {
         input.time_field.clear();
     }
@@ -149,16 +150,28 @@ pub(super) fn history_of_topics(
     let decoder = Decoder::new(settings.input.clone(), channels.iter().cloned());
     let mut source = RangeSource::new(&settings.kafka, from, to)?;
     let mut history = HistoryBuilder::new(align.clone());
-    let (mut records, mut refused) = (0_u64, 0_u64);
+    let mut records = 0_u64;
+    // By kind: how many, and the first.
+    let mut refused: BTreeMap<&str, (u64, Position, String)> = BTreeMap::new();
     while let Some(record) = source.read()? {
         records += 1;
-        let taken = decoder.decode(&record).is_ok_and(|decoded| {
-            let log = format!("{}-{}", record.position.topic, record.position.partition);
-            history.push(&log, record.position.offset, &decoded.reading).is_ok()
-        });
-        refused += u64::from(!taken);
+        let log = format!("{}-{}", record.position.topic, record.position.partition);
+        let taken = match decoder.decode(&record) {
+            Err(error) => Err((error.kind(), error.to_string())),
+            Ok(decoded) if decoded.reading.values.is_empty() => Ok(()),
+            Ok(decoded) => {
+                let pushed = history.push(&log, record.position.offset, &decoded.reading);
+                pushed.map_err(|late| ("late", late.to_string()))
+            }
+        };
+        if let Err((kind, error)) = taken {
+            refused.entry(kind).or_insert((0, record.position, error)).0 += 1;
+        }
     }
-    tracing::info!(records, refused, "read the topic range");
+    for (kind, (records, first, error)) in refused {
+        tracing::warn!(kind, records, %first, error, "records left out");
+    }
+    tracing::info!(records, "read the topic range");
     Ok(history.finish())
 }
 

@@ -15,7 +15,7 @@ use super::assemble;
 use super::train::{WHITENED_LINEAR_WINDOW, median_step};
 use crate::adapters::files::{Table, TableOptions, expand, infer_channels, read_table};
 use crate::adapters::onnx::OnnxEncoder;
-use crate::codec::InputSettings;
+use crate::codec::{InputSettings, Shape};
 use crate::config::Settings;
 use crate::domain::model::ModelCard;
 use crate::domain::unit::Generation;
@@ -79,7 +79,7 @@ pub(super) fn run(args: &EvaluateArgs, settings: &Settings) -> anyhow::Result<()
         Layout::Nab => nab_files(&args.paths)?,
     };
     let paths: Vec<PathBuf> = files.iter().map(|(_, path)| path.clone()).collect();
-    let input = assemble::file_input(&settings.input, &paths);
+    let input = InputSettings { shape: Shape::Wide, ..assemble::file_input(&settings.input, &paths) };
     let progress = assemble::progress("evaluating", files.len() as u64);
     let (mut all, mut report) = (Vec::new(), BTreeMap::new());
     for (name, path) in files {
@@ -163,6 +163,9 @@ fn skab_series(name: &str, path: &Path, input: &InputSettings) -> anyhow::Result
     let options = TableOptions { channels: Some(&channels), extra: &labels[..1], ..TableOptions::new(input) };
     let table = read_table(path, &options)?;
     let truth = table.extra(SKAB_LABELS[0]).context("the label column was asked for")?;
+    if let Some(row) = truth.iter().position(|label| label.is_nan()) {
+        bail!("row {} of {} has no label in column {:?}; mend it", row + 1, path.display(), SKAB_LABELS[0]);
+    }
     let labels = truth.iter().map(|label| *label > 0.5).collect();
     ensure!(
         table.rows() > SKAB_LEARN,
@@ -224,7 +227,15 @@ fn nab_series(name: &str, path: &Path, input: &InputSettings) -> anyhow::Result<
 fn labelled(name: &str, table: Table, labels: Vec<bool>, learn: usize) -> anyhow::Result<LabelledSeries> {
     let mut order: Vec<usize> = (0..table.rows()).collect();
     order.sort_by_key(|&row| table.times[row]);
-    let grid: Duration = median_step(&table.times)?;
+    // A row that is left out would move every label behind it.
+    ensure!(
+        table.faults == 0,
+        "{} has {} row(s) that cannot be read; mend them. The first: {}",
+        table.path.display(),
+        table.faults,
+        table.first_faults.join("; ")
+    );
+    let grid: Duration = median_step(&table).with_context(|| table.path.display().to_string())?;
     Ok(LabelledSeries {
         name: name.to_owned(),
         times: order.iter().map(|&row| table.times[row]).collect(),

@@ -49,7 +49,7 @@ impl SettingsArgs {
     fn load(&self) -> Result<Settings, ConfigError> {
         Settings::load(&Origins {
             file: self.config.clone(),
-            environment: std::env::vars().collect(),
+            environment: std::env::vars_os().collect(),
             overrides: self.overrides.clone(),
         })
     }

@@ -1,7 +1,6 @@
 //! `jamais score`: files in, files out, through the same pipeline and runtime as `jamais run`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,9 +8,9 @@ use clap::Args;
 use super::assemble;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::files::{FileSink, FileSource, Written, expand};
-use crate::config::{Settings, read_card};
+use crate::config::{RuntimeConfig, Settings, read_card};
 use crate::domain::record::NextOffset;
-use crate::memory::bank::Bank;
+use crate::pipeline::Pipeline;
 use crate::ports::{PartitionId, Polled, PortError, Source};
 use crate::runtime::{Components, Shutdown, Worker};
 use crate::telemetry::{Metrics, init_logs};
@@ -40,28 +39,34 @@ pub(super) fn run(args: &ScoreArgs, settings: &Settings) -> anyhow::Result<()> {
         let name = if args.output == Path::new("-") { Path::new("stdout") } else { &args.output };
         name.with_extension("dead-letters.jsonl")
     });
+    let mut settings = settings.clone();
+    settings.input = assemble::file_input(&settings.input, &expand(&args.paths)?);
+    let pipeline = assemble::pipeline(&settings, &bank)?;
+    let channels: Vec<String> = read_card(&settings.model)?.channel.into_iter().map(|channel| channel.name).collect();
+    // Inputs first: where one is missing, no output is begun.
+    let source = FileSource::new(&args.paths, &channels, &settings.input)?;
     let sink = if args.output == Path::new("-") {
         FileSink::to_writer(Box::new(std::io::stdout()), "standard output", &dead_letters, args.overwrite)?
     } else {
         FileSink::create(&args.output, &dead_letters, args.overwrite)?
     };
-    let written = score(settings, &bank, &args.paths, sink)?;
+    let written = score(settings.runtime, pipeline, source, sink)?;
     tracing::info!(events = written.events, dead_letters = written.dead_letters, "scored");
     Ok(())
 }
 
-fn score(settings: &Settings, bank: &Arc<Bank>, paths: &[PathBuf], mut sink: FileSink) -> anyhow::Result<Written> {
-    let mut settings = settings.clone();
-    settings.input = assemble::file_input(&settings.input, &expand(paths)?);
-    let pipeline = assemble::pipeline(&settings, bank)?;
-    let channels: Vec<String> = read_card(&settings.model)?.channel.into_iter().map(|channel| channel.name).collect();
-    let source = FileSource::new(paths, &channels, &settings.input)?;
+fn score(
+    runtime: RuntimeConfig,
+    pipeline: Pipeline,
+    source: FileSource,
+    mut sink: FileSink,
+) -> anyhow::Result<Written> {
     let progress = assemble::progress("scoring", source.total_bytes());
     let mut source = Watched { source, progress };
     let (metrics, clock) = (Metrics::new(), SystemClock::new());
     let components =
         Components { source: &mut source, sink: &mut sink, states: None, clock: &clock, metrics: &metrics };
-    Worker::new(components, pipeline, settings.runtime.clone()).run(&Shutdown::default())?;
+    Worker::new(components, pipeline, runtime).run(&Shutdown::default())?;
     source.progress.finish_and_clear();
     Ok(sink.finish()?)
 }

@@ -66,11 +66,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
 /// Writes the plant's telemetry, a file a class before and after faults begin, and the faults.
 pub(super) fn write(plant: &Plant, output: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(output).with_context(|| format!("cannot make the folder {}", output.display()))?;
-    let create = |part: &str, class: &str| {
-        let path = output.join(format!("{part}-{class}.jsonl"));
-        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        anyhow::Ok(BufWriter::new(file))
-    };
+    let create = |part: &str, class: &str| OutputFile::create(output.join(format!("{part}-{class}.jsonl")));
     let mut files = std::collections::BTreeMap::new();
     for asset in plant.assets() {
         let class = asset.class.name();
@@ -83,15 +79,45 @@ pub(super) fn write(plant: &Plant, output: &Path) -> anyhow::Result<()> {
         let asset = &plant.assets()[sample.asset];
         let live = usize::from(sample.time >= plant.live_start());
         if let Some(files) = files.get_mut(asset.class.name()) {
-            writeln!(files[live], "{}", wide_json(asset, &sample))?;
+            files[live].line(&wide_json(asset, &sample))?;
         }
         progress.inc(1);
     }
-    for file in files.values_mut().flatten() {
-        file.flush()?;
+    for file in files.into_values().flatten() {
+        file.finish()?;
     }
     progress.finish_and_clear();
-    let faults = output.join("faults.json");
-    std::fs::write(&faults, serde_json::to_vec_pretty(plant.faults())?)
-        .with_context(|| format!("cannot write {}", faults.display()))
+    let mut faults = OutputFile::create(output.join("faults.json"))?;
+    faults.line(&serde_json::to_string_pretty(plant.faults())?)?;
+    faults.finish()
+}
+
+/// A file that has its name only once it is whole.
+struct OutputFile {
+    path: PathBuf,
+    writer: BufWriter<File>,
+}
+
+impl OutputFile {
+    fn create(path: PathBuf) -> anyhow::Result<Self> {
+        let file = File::create(partial(&path)).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path, writer: BufWriter::new(file) })
+    }
+
+    fn line(&mut self, text: &str) -> anyhow::Result<()> {
+        writeln!(self.writer, "{text}").with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    fn finish(mut self) -> anyhow::Result<()> {
+        self.writer
+            .flush()
+            .and_then(|()| std::fs::rename(partial(&self.path), &self.path))
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
 }

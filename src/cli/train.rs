@@ -1,14 +1,15 @@
 //! `jamais train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
 use super::assemble;
-use crate::adapters::files::{TableOptions, expand, infer_channels, read_table};
+use crate::adapters::files::{Table, TableOptions, expand, infer_channels, read_table};
 use crate::adapters::onnx::OnnxEncoder;
+use crate::codec::InputSettings;
 use crate::config::{ENCODER_FILE, Settings};
 use crate::domain::model::{CalibrationCard, Treatment};
 use crate::memory::prefill::prefill;
@@ -43,8 +44,8 @@ pub(super) struct TrainArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     stride: u16,
     /// Time between samples, such as 1s; default: the median in the first file
-    #[arg(long, value_name = "DURATION")]
-    grid: Option<jiff::SignedDuration>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_grid)]
+    grid: Option<Duration>,
     /// Windows given to the encoder at once
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
@@ -65,14 +66,16 @@ pub(super) fn run(args: &TrainArgs, settings: &Settings) -> anyhow::Result<()> {
     let files = expand(&args.paths)?;
     let input = assemble::file_input(&settings.input, &files);
     let channels = match args.channels.as_slice() {
-        [] => infer_channels(&files[0], &input, &args.exclude)?,
+        [] => inferred(&files[0], &input, &args.exclude)?,
         named => named.to_vec(),
     };
     let grid = match args.grid {
-        Some(grid) => Duration::try_from(grid)?,
-        None => median_step(
-            &read_table(&files[0], &TableOptions { channels: Some(&channels), ..TableOptions::new(&input) })?.times,
-        )?,
+        Some(grid) => grid,
+        None => median_step(&read_table(
+            &files[0],
+            &TableOptions { channels: Some(&channels), ..TableOptions::new(&input) },
+        )?)
+        .with_context(|| files[0].display().to_string())?,
     };
     let output = args.output.clone().unwrap_or_else(|| settings.model.clone());
     let align = settings.align.on_grid(grid, channels.len());
@@ -89,9 +92,9 @@ pub(super) fn run(args: &TrainArgs, settings: &Settings) -> anyhow::Result<()> {
     for warning in &model.warnings {
         tracing::warn!("{warning}");
     }
-    save(&output, &model.card, &model.onnx)?;
-    // The card also says what the trainer measures with a memory of its own data: prefill compares.
-    let mut encoder = OnnxEncoder::load(&output.join(ENCODER_FILE), model.card.clone())?;
+    // Tried before it is saved, so that a good model is not replaced by one that cannot be used. The card also says what the
+    // trainer measures with a memory of its own data: prefill compares.
+    let mut encoder = OnnxEncoder::from_bytes(&output.join(ENCODER_FILE), &model.onnx, model.card.clone())?;
     let generation = prefill(&mut encoder, &assemble::prefill_settings(settings), &segments, None)?;
     let scales = generation.calibration.scales;
     model.card.calibration = Some(CalibrationCard {
@@ -100,7 +103,7 @@ pub(super) fn run(args: &TrainArgs, settings: &Settings) -> anyhow::Result<()> {
         residuals: scales.channels,
     });
     save(&output, &model.card, &model.onnx)?;
-    tracing::info!(model = %output.display(), sha256 = %model.card.sha256, "trained");
+    tracing::info!(model = %output.display(), identity = %model.card.identity(), "trained");
     for channel in &model.card.channel {
         let treatment = match channel.treatment {
             Treatment::Plain => "judged",
@@ -112,13 +115,32 @@ pub(super) fn run(args: &TrainArgs, settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The median time between rows.
-pub(super) fn median_step(times: &[crate::domain::record::EventTime]) -> anyhow::Result<Duration> {
+/// The first file's numeric columns; a name to be excluded that is none of them is a mistake that would train on a label.
+fn inferred(path: &Path, input: &InputSettings, exclude: &[String]) -> anyhow::Result<Vec<String>> {
+    let all = infer_channels(path, input, &[])?;
+    if let Some(stranger) = exclude.iter().find(|name| !all.contains(name)) {
+        bail!("--exclude {stranger}: {} has no such numeric column; it has {}", path.display(), all.join(", "));
+    }
+    Ok(infer_channels(path, input, exclude)?)
+}
+
+/// The median time between a series' rows.
+pub(super) fn median_step(table: &Table) -> anyhow::Result<Duration> {
+    let mut rows: Vec<_> = table.series.iter().zip(&table.times).collect();
+    rows.sort();
+    let same_series = rows.windows(2).filter(|pair| pair[0].0 == pair[1].0);
     let mut steps: Vec<i64> =
-        times.windows(2).map(|pair| pair[1].millis() - pair[0].millis()).filter(|step| *step > 0).collect();
+        same_series.map(|pair| pair[1].1.millis() - pair[0].1.millis()).filter(|step| *step > 0).collect();
     if steps.is_empty() {
-        bail!("there are no two rows with different times; name the time between samples with --grid");
+        bail!("there are no two rows of one series with different times; name the time between samples with --grid");
     }
     steps.sort_unstable();
     Ok(Duration::from_millis(u64::try_from(steps[steps.len() / 2])?))
+}
+
+/// A whole number of milliseconds.
+fn parse_grid(text: &str) -> Result<Duration, String> {
+    let duration = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
+    let whole = Duration::try_from(duration).ok().filter(|it| !it.is_zero() && it.subsec_nanos() % 1_000_000 == 0);
+    whole.ok_or_else(|| "a grid is a positive, whole number of milliseconds, such as 1s or 500ms".to_owned())
 }

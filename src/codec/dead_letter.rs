@@ -26,7 +26,7 @@ pub fn dead_letter(record: &Record, kind: &'static str, error: &dyn Display) -> 
     }
 }
 
-/// Headers of a dead letter on a topic; key, timestamp and value are the original record's own.
+/// Headers of a dead letter on a topic; key and value travel as the record's own, as far as the sink lets them.
 pub fn dead_letter_headers(letter: &DeadLetter) -> Vec<(&'static str, String)> {
     let mut headers = vec![
         ("jamais.topic", letter.position.topic.to_string()),

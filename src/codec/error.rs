@@ -94,6 +94,20 @@ pub enum DecodeError {
         /// Where the name comes from.
         origin: String,
     },
+    /// The series' name is longer than any name of a machine.
+    #[error(
+        "the series' name has {bytes} bytes and begins {}, at most {bytes_max} are possible; correct the producer, or \
+         input.series",
+        quoted(begins)
+    )]
+    SeriesTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The bound.
+        bytes_max: usize,
+        /// Its first characters.
+        begins: String,
+    },
     /// The event time cannot be read.
     #[error(
         "field {field:?} holds {found}, no time in the format {format:?}; correct input.time_format or the producer"
@@ -116,6 +130,17 @@ pub enum DecodeError {
         time: EventTime,
         /// The earliest that is believed.
         time_min: EventTime,
+    },
+    /// The event time is not before `time_max`.
+    #[error(
+        "event time {time} is not before input.time_max, {time_max}; correct input.time_format or the producer's clock, \
+         or set input.time_max to a later time"
+    )]
+    TimeTooLate {
+        /// The event time.
+        time: EventTime,
+        /// The first that is not believed.
+        time_max: EventTime,
     },
     /// The event time is too far ahead of the record's own timestamp.
     #[error(
@@ -166,8 +191,10 @@ impl DecodeError {
             Self::NoKey => "no_key",
             Self::KeyNotUtf8 { .. } => "key_not_utf8",
             Self::EmptySeries { .. } => "empty_series",
+            Self::SeriesTooLong { .. } => "series_too_long",
             Self::BadTime { .. } => "bad_time",
             Self::TimeTooEarly { .. } => "time_too_early",
+            Self::TimeTooLate { .. } => "time_too_late",
             Self::TimeTooFarAhead { .. } => "time_too_far_ahead",
             Self::UnknownChannel { .. } => "unknown_channel",
             Self::NoKnownChannel { .. } => "no_known_channel",

@@ -1,11 +1,10 @@
-//! `codec`: bytes to readings, and events to bytes. The only place that knows how anything is written on a topic or in
-//! a file of records.
+//! `codec`: records to readings, and events and dead letters to bytes: the only place that knows how those are written.
 //!
 //! Laws:
 //! 1. What is made of a record is a function of record, settings and channel names: no clock, no randomness.
 //! 2. No bytes make it panic. What cannot be used is a [`DecodeError`] with a stable kind and a remedy.
-//! 3. A reading's time lies on the calendar, not before `time_min`, and at most `ahead_max` ahead of the record's own
-//!    timestamp.
+//! 3. A reading's time lies on the calendar, in `time_min..time_max`, and at most `ahead_max` ahead of the record's own
+//!    timestamp; its series' name has at most [`SERIES_BYTES_MAX`] bytes.
 //! 4. NaN and infinities pass: `align` marks them. Nothing is filled or left out here but unknown channels, which are
 //!    counted.
 //! 5. An event that is serialized reads back equal, in either format; events of later versions read too, less what this
@@ -80,6 +79,7 @@ impl Decoder {
             }
         };
         self.check_time(record.timestamp, decoded.reading.time)?;
+        check_series(&decoded.reading.series)?;
         Ok(decoded)
     }
 
@@ -90,23 +90,38 @@ impl Decoder {
     }
 
     fn check_time(&self, timestamp: Option<EventTime>, time: EventTime) -> Result<(), DecodeError> {
-        let InputSettings { time_min, ahead_max, .. } = self.settings;
-        if time < time_min {
-            return Err(DecodeError::TimeTooEarly { time, time_min });
-        }
-        if let Some(timestamp) = timestamp
-            && time.millis() > timestamp.millis().saturating_add(millis(ahead_max))
-        {
-            return Err(DecodeError::TimeTooFarAhead { time, timestamp, ahead_max });
-        }
+        let InputSettings { time_min, time_max, ahead_max, .. } = self.settings;
         if time::on_calendar(time.millis()).is_none() {
             // Only a file's row gets here: decoded records have been checked.
             let found = format!("the number {}", time.millis());
             let (field, format) = (self.settings.time_field.clone(), TimeFormat::UnixMillis.to_string());
             return Err(DecodeError::BadTime { field, found, format });
         }
+        if time < time_min {
+            return Err(DecodeError::TimeTooEarly { time, time_min });
+        }
+        if time >= time_max {
+            return Err(DecodeError::TimeTooLate { time, time_max });
+        }
+        if let Some(timestamp) = timestamp
+            && time.millis() > timestamp.millis().saturating_add(millis(ahead_max))
+        {
+            return Err(DecodeError::TimeTooFarAhead { time, timestamp, ahead_max });
+        }
         Ok(())
     }
+}
+
+/// Longest name of a series: it travels in every event, dead letter and state of the series.
+pub const SERIES_BYTES_MAX: usize = 1024;
+
+fn check_series(series: &SeriesKey) -> Result<(), DecodeError> {
+    let name = series.as_str();
+    if name.len() <= SERIES_BYTES_MAX {
+        return Ok(());
+    }
+    let begins = name.chars().take(80).collect();
+    Err(DecodeError::SeriesTooLong { bytes: name.len(), bytes_max: SERIES_BYTES_MAX, begins })
 }
 
 /// The series that a record's key names.

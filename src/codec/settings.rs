@@ -24,7 +24,8 @@ pub struct InputSettings {
     /// `input.time_format`: how it is written there.
     pub time_format: TimeFormat,
     /// `input.channels_field`, for wide JSON: the field that holds the object of channel values. `None`: every field at
-    /// the top that is a known channel is one, and every other is something else, never an unknown channel.
+    /// the top that is a known channel is one. Any other is something else and no reason to refuse the record; if it
+    /// holds a number it counts as an unknown channel, so that a misspelt one shows.
     pub channels_field: Option<String>,
     /// `input.channel_field`, for narrow JSON: the field that holds the channel's name.
     pub channel_field: String,
@@ -39,6 +40,9 @@ pub struct InputSettings {
     pub ahead_max: Duration,
     /// `input.time_min`: the earliest event time that is believed; catches clocks that start in 1970.
     pub time_min: EventTime,
+    /// `input.time_max`: an event time from here on is not believed. A file's rows have no timestamp of their own to be
+    /// ahead of.
+    pub time_max: EventTime,
 }
 
 /// How a record's value is serialized.

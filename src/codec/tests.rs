@@ -25,6 +25,7 @@ fn settings(adjust: impl FnOnce(&mut InputSettings)) -> InputSettings {
         bytes_max: 1000,
         ahead_max: Duration::from_secs(60),
         time_min: EventTime::from_millis(946_684_800_000),
+        time_max: EventTime::from_millis(4_102_444_800_000),
     };
     adjust(&mut settings);
     settings
@@ -226,8 +227,25 @@ fn a_time_far_from_the_log_s_own_is_refused() {
     check_fault(ms, &at(946_684_799_999), "time_too_early", &["1999-12-31T23:59:59.999Z", "input.time_min"]);
     ok(1_700_000_060_000);
     check_fault(ms, &at(1_700_000_060_001), "time_too_far_ahead", &["60s", "input.time_ahead_max"]);
-    let timeless = Record { timestamp: None, ..at(1_700_000_060_001) };
-    assert!(decode(ms, &timeless).is_ok(), "without a timestamp there is nothing to be ahead of");
+    let timeless = |millis: i64| Record { timestamp: None, ..at(millis) };
+    assert!(decode(ms, &timeless(1_700_000_060_001)).is_ok(), "without a timestamp there is nothing to be ahead of");
+    assert!(decode(ms, &timeless(4_102_444_799_999)).is_ok());
+    let bound = ["2100-01-01T00:00:00Z", "input.time_max"];
+    check_fault(ms, &timeless(4_102_444_800_000), "time_too_late", &bound);
+}
+
+#[test]
+fn a_series_name_that_no_machine_has_is_refused() {
+    let keyed = |bytes: usize| Record { key: Some(vec![b'x'; bytes]), ..record("{\"ts\":1700000000,\"flow\":1}") };
+    let roomy = |settings: &mut InputSettings| settings.bytes_max = 10_000;
+    assert!(decode(roomy, &keyed(SERIES_BYTES_MAX)).is_ok());
+    check_fault(roomy, &keyed(SERIES_BYTES_MAX + 1), "series_too_long", &["1025", "1024", "\"xxx"]);
+}
+
+#[test]
+fn a_misspelt_channel_at_the_top_is_counted() {
+    let decoded = decode(wide, &record("{\"ts\":1700000000,\"flow\":1,\"presure\":2,\"note\":\"ok\"}")).unwrap();
+    assert_eq!(decoded.unknown_channels, 1);
 }
 
 #[test]

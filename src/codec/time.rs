@@ -88,11 +88,7 @@ impl FromStr for TimeFormat {
             "unix_us" => Self::UnixMicros,
             "unix_ns" => Self::UnixNanos,
             pattern if pattern.contains('%') => {
-                // A pattern is good if a time that it writes can be read back.
-                let example = Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC);
-                strtime::format(pattern, &example)
-                    .and_then(|written| read_pattern(pattern, &written))
-                    .map_err(|error| TimeFormatError::Pattern(quoted(text), error.to_string()))?;
+                check_pattern(pattern).map_err(|error| TimeFormatError::Pattern(quoted(text), error))?;
                 Self::Strftime(pattern.to_owned())
             }
             _ => return Err(TimeFormatError::Unknown(quoted(text))),
@@ -248,6 +244,20 @@ fn read_rfc3339(text: &str) -> Option<EventTime> {
     nearest_millisecond(timestamp)
 }
 
+/// A pattern is good if a time that it writes can be read back, and an afternoon does not read as a morning.
+fn check_pattern(pattern: &str) -> Result<(), String> {
+    let read_back = |hour: i64| {
+        let time = Timestamp::from_second(hour * 3600).map(|time| time.to_zoned_datetime(TimeZone::UTC));
+        time.and_then(|time| strtime::format(pattern, &time)).and_then(|text| read_pattern(pattern, &text))
+    };
+    let (morning, afternoon) = (read_back(1).map_err(|e| e.to_string())?, read_back(13).map_err(|e| e.to_string())?);
+    let twelve_hours = ["%I", "%l", "%_I", "%-I", "%_l", "%-l"].iter().any(|hour| pattern.contains(hour));
+    if twelve_hours && morning == afternoon {
+        return Err("hours of a twelve-hour clock need %p beside them".to_owned());
+    }
+    Ok(())
+}
+
 fn read_pattern(pattern: &str, text: &str) -> Result<Timestamp, jiff::Error> {
     let parts = strtime::parse(pattern, text)?;
     if parts.iana_time_zone().is_some() {
@@ -290,6 +300,12 @@ mod tests {
             check(format, "2023-11-14 22:13:20.25", Some(1_700_000_000_250));
             check(format, "2023-11-14T22:13:20", Some(1_700_000_000_000));
         }
+    }
+
+    #[test]
+    fn a_twelve_hour_clock_needs_its_half_of_the_day() {
+        assert!("%d/%m/%Y %I:%M".parse::<TimeFormat>().unwrap_err().to_string().contains("%p"));
+        check("%d/%m/%Y %I:%M %p", "14/11/2023 10:13 PM", Some(1_699_999_980_000));
     }
 
     #[test]

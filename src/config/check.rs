@@ -1,5 +1,6 @@
 //! Turns the merged table into checked settings, and collects every fault on the way.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -17,20 +18,26 @@ use crate::pipeline::EmitSettings;
 /// Bound on every duration: what fits in milliseconds with room to add.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Reads keys that are known to exist with known types; a value out of range is told and replaced by a harmless one.
+/// Bound on `align.gap_cells_max`: the work that one record may cause.
+const GAP_CELLS_MAX: u32 = 100_000;
+
+/// Reads keys that are known to exist with known types; a value that cannot be used is told and replaced by a harmless
+/// one, so that the faults behind it are told too.
 struct Reader<'a> {
     table: &'a Table,
+    defaults: Table,
     faults: &'a mut Vec<String>,
 }
 
-pub(super) fn check(table: &Table, faults: &mut Vec<String>) -> Option<Settings> {
-    let mut read = Reader { table, faults };
+/// The settings of a merged table; not to be used if anything was added to `faults`.
+pub(super) fn check(table: &Table, faults: &mut Vec<String>) -> Settings {
+    let mut read = Reader { table, defaults: super::merge::defaults(), faults };
     let settings = Settings {
-        input: read.input()?,
+        input: read.input(),
         align: AlignConfig {
             lateness: read.duration("align.lateness"),
-            gap: read.word("align.gap")?,
-            gap_cells_max: read.count32("align.gap_cells_max", 0),
+            gap: read.word("align.gap"),
+            gap_cells_max: read.count32("align.gap_cells_max", 0, GAP_CELLS_MAX),
         },
         model: read.text("model.path").into(),
         memory: MemoryConfig {
@@ -38,7 +45,7 @@ pub(super) fn check(table: &Table, faults: &mut Vec<String>) -> Option<Settings>
             units: read.count("memory.units", 1, 100_000_000),
             k: read.count("memory.k", 1, 1_000),
             temperature: read.number32("memory.temperature", 0.0, 1e6),
-            index: read.word("memory.index")?,
+            index: read.word("memory.index"),
             exact_units_max: read.count("memory.exact_units_max", 0, 100_000_000),
             hnsw_m: read.count("memory.hnsw_m", 4, 128),
             hnsw_ef_construction: read.count("memory.hnsw_ef_construction", 4, 10_000),
@@ -46,7 +53,7 @@ pub(super) fn check(table: &Table, faults: &mut Vec<String>) -> Option<Settings>
         },
         deviation: DeviationSettings {
             power: read.number32("deviation.power", 1.0, 64.0),
-            smoothing: read.count32("deviation.smoothing", 1),
+            smoothing: read.count32("deviation.smoothing", 1, u32::MAX),
         },
         threshold: ThresholdSettings {
             quantile: read.number("threshold.quantile", 0.0, 1.0),
@@ -60,11 +67,11 @@ pub(super) fn check(table: &Table, faults: &mut Vec<String>) -> Option<Settings>
             clear_after: read.duration("alarm.clear_after"),
         },
         sensor_faults: read.flag("alarm.sensor_faults"),
-        output_format: read.word("output.format")?,
+        output_format: read.word("output.format"),
         emit: EmitSettings {
-            emit: read.word("output.emit")?,
-            every: read.count32("output.every", 1),
-            evidence_every: read.count32("output.evidence_every", 0),
+            emit: read.word("output.emit"),
+            every: read.count32("output.every", 1, u32::MAX),
+            evidence_every: read.count32("output.evidence_every", 0, u32::MAX),
         },
         kafka: read.kafka(),
         runtime: RuntimeConfig {
@@ -89,7 +96,11 @@ pub(super) fn check(table: &Table, faults: &mut Vec<String>) -> Option<Settings>
             settings.threshold.warm, settings.threshold.length
         ));
     }
-    Some(settings)
+    settings
+}
+
+fn split(key: &str) -> (&str, &str) {
+    key.split_once('.').expect("keys are section.name")
 }
 
 impl Reader<'_> {
@@ -98,7 +109,7 @@ impl Reader<'_> {
     }
 
     fn value(&self, key: &str) -> &Value {
-        let (section, name) = key.split_once('.').expect("keys are section.name");
+        let (section, name) = split(key);
         &self.table[section][name]
     }
 
@@ -133,8 +144,8 @@ impl Reader<'_> {
         }
     }
 
-    fn count32(&mut self, key: &str, min: u32) -> u32 {
-        u32::try_from(self.count(key, min as usize, u32::MAX as usize)).unwrap_or(u32::MAX)
+    fn count32(&mut self, key: &str, min: u32, max: u32) -> u32 {
+        u32::try_from(self.count(key, min as usize, max as usize)).unwrap_or(max)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "these settings need no more than f32")]
@@ -165,48 +176,53 @@ impl Reader<'_> {
         }
     }
 
-    /// One of a few words; `None` after a fault, since there is nothing harmless to put in its place.
-    fn word<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+    /// What `parse` makes of a text; after a fault, of the default's.
+    fn parsed<T, E: Display>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, E>) -> T {
         let text = self.text(key);
-        match T::deserialize(StrDeserializer::<Error>::new(&text)) {
-            Ok(word) => Some(word),
-            Err(error) => {
-                self.fault(format!("{key}: {error}"));
-                None
-            }
-        }
+        parse(&text).unwrap_or_else(|error| {
+            self.fault(format!("{key}: {error}"));
+            let (section, name) = split(key);
+            let default = self.defaults[section][name].as_str().unwrap_or_default();
+            parse(default).unwrap_or_else(|_| unreachable!("a test checks the default file"))
+        })
     }
 
-    fn input(&mut self) -> Option<InputSettings> {
+    /// One of a few words.
+    fn word<T: DeserializeOwned>(&mut self, key: &str) -> T {
+        self.parsed(key, |text| T::deserialize(StrDeserializer::<Error>::new(text)))
+    }
+
+    fn time(&mut self, key: &str) -> EventTime {
+        let time = self.parsed(key, |text| {
+            text.parse::<jiff::Timestamp>()
+                .map_err(|error| format!("{text:?} is no time ({error}); write for instance \"2000-01-01T00:00:00Z\""))
+        });
+        EventTime::from_millis(time.as_millisecond())
+    }
+
+    fn input(&mut self) -> InputSettings {
         let series = self.texts("input.series");
-        let time_min = self.text("input.time_min");
-        let time_format = self.text("input.time_format");
-        let time_min = time_min.parse::<jiff::Timestamp>().map_err(|error| {
-            self.fault(format!(
-                "input.time_min is {time_min:?} ({error}); write for instance \"2000-01-01T00:00:00Z\""
-            ));
-        });
-        let time_format = time_format.parse::<TimeFormat>().map_err(|error| {
-            self.fault(format!("input.time_format: {error}"));
-        });
         let channels_field = self.text("input.channels_field");
         self.field_jobs(&series);
-        let (format, shape, unknown) =
-            (self.word("input.format"), self.word("input.shape"), self.word("input.unknown_channels"));
-        Some(InputSettings {
-            format: format?,
-            shape: shape?,
+        let input = InputSettings {
+            format: self.word("input.format"),
+            shape: self.word("input.shape"),
             series: if series.is_empty() { SeriesFrom::Key } else { SeriesFrom::Fields(series) },
             time_field: self.nonempty("input.time_field"),
-            time_format: time_format.ok()?,
+            time_format: self.parsed("input.time_format", str::parse::<TimeFormat>),
             channels_field: (!channels_field.is_empty()).then_some(channels_field),
             channel_field: self.nonempty("input.channel_field"),
             value_field: self.nonempty("input.value_field"),
-            unknown_channels: unknown?,
+            unknown_channels: self.word("input.unknown_channels"),
             bytes_max: self.count("input.bytes_max", 1, 1 << 30),
             ahead_max: self.duration("input.time_ahead_max"),
-            time_min: EventTime::from_millis(time_min.ok()?.as_millisecond()),
-        })
+            time_min: self.time("input.time_min"),
+            time_max: self.time("input.time_max"),
+        };
+        if input.time_min >= input.time_max {
+            self.fault("input.time_min is not before input.time_max: no record would ever be used".to_owned());
+        }
+        input
     }
 
     /// No field of a record may have two jobs.

@@ -1,15 +1,25 @@
 //! Lays a user's file, environment variables and flags over the default file.
 
+use std::ffi::OsStr;
+
 use toml::{Table, Value};
 
 use super::{DEFAULTS, Origins};
 
+/// What a variable's name begins with.
+const VARIABLES: &str = "JAMAIS__";
+
 /// The one table whose keys are free.
 const FREE: &str = "kafka.properties";
 
+/// Every key with its default.
+pub(super) fn defaults() -> Table {
+    toml::from_str(DEFAULTS).expect("the default file is checked by a test")
+}
+
 /// The merged table. What is refused is left at its default, and told in `faults`.
 pub(super) fn merge(origins: &Origins, faults: &mut Vec<String>) -> Table {
-    let mut merged: Table = toml::from_str(DEFAULTS).expect("the default file is checked by a test");
+    let mut merged = defaults();
     if let Some(path) = &origins.file {
         let place = path.display().to_string();
         match std::fs::read_to_string(path) {
@@ -20,11 +30,16 @@ pub(super) fn merge(origins: &Origins, faults: &mut Vec<String>) -> Table {
             },
         }
     }
-    let mut variables: Vec<_> = origins.environment.iter().filter(|(name, _)| name.starts_with("JAMAIS__")).collect();
+    // Other programs' variables may hold anything.
+    let mut variables: Vec<(&str, &OsStr)> =
+        origins.environment.iter().filter_map(|(name, value)| ours(name, value)).collect();
     variables.sort();
-    for (name, text) in variables {
-        let key = name["JAMAIS__".len()..].to_lowercase().replace("__", ".");
-        set(&mut merged, &key, text, name, faults);
+    for (name, value) in variables {
+        let (key, place) = (name.to_lowercase().replace("__", "."), format!("{VARIABLES}{name}"));
+        match value.to_str() {
+            Some(text) => set(&mut merged, &key, text, &place, faults),
+            None => faults.push(format!("{place} is not UTF-8")),
+        }
     }
     for text in &origins.overrides {
         match text.split_once('=') {
@@ -36,12 +51,17 @@ pub(super) fn merge(origins: &Origins, faults: &mut Vec<String>) -> Table {
     merged
 }
 
+/// A variable of ours: what its name says, and its value.
+fn ours<'a>(name: &'a OsStr, value: &'a OsStr) -> Option<(&'a str, &'a OsStr)> {
+    Some((name.to_str()?.strip_prefix(VARIABLES)?, value))
+}
+
 /// Lays `over` over `base`, which has every known key.
 fn lay(base: &mut Table, over: Table, prefix: &str, place: &str, faults: &mut Vec<String>) {
     for (name, value) in over {
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         if prefix == FREE {
-            base.insert(name, Value::String(plain(&value)));
+            lay_free(base, name, value);
             continue;
         }
         let known = base.keys().cloned().collect::<Vec<_>>();
@@ -52,6 +72,18 @@ fn lay(base: &mut Table, over: Table, prefix: &str, place: &str, faults: &mut Ve
                 Ok(value) => *slot = value,
                 Err(found) => faults.push(format!("{place}: {key} is {found}, it must be {}", article(slot))),
             },
+        }
+    }
+}
+
+/// Takes a free key; TOML reads an unquoted `linger.ms = 5` as a table, which is the key `linger.ms` again.
+fn lay_free(base: &mut Table, name: String, value: Value) {
+    match value {
+        Value::Table(over) => {
+            over.into_iter().for_each(|(rest, value)| lay_free(base, format!("{name}.{rest}"), value))
+        }
+        value => {
+            base.insert(name, Value::String(plain(&value)));
         }
     }
 }

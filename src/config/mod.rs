@@ -7,6 +7,7 @@
 mod check;
 mod merge;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -176,7 +177,7 @@ pub struct Origins {
     /// A user's file.
     pub file: Option<PathBuf>,
     /// (name, value) of environment variables; only those that begin with `JAMAIS__` are looked at.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(OsString, OsString)>,
     /// `section.key=value`, the last one wins.
     pub overrides: Vec<String>,
 }
@@ -190,10 +191,7 @@ impl Settings {
         let mut faults = Vec::new();
         let merged = merge::merge(origins, &mut faults);
         let settings = check::check(&merged, &mut faults);
-        match settings {
-            Some(settings) if faults.is_empty() => Ok(settings),
-            _ => Err(ConfigError { faults }),
-        }
+        if faults.is_empty() { Ok(settings) } else { Err(ConfigError { faults }) }
     }
 
     /// What the pipeline needs, for `card`'s model.
@@ -255,7 +253,7 @@ mod tests {
         std::fs::write(&path, file).unwrap();
         let origins = Origins {
             file: Some(path),
-            environment: vec![("JAMAIS__ALIGN__LATENESS".to_owned(), "7s".to_owned())],
+            environment: vec![("JAMAIS__ALIGN__LATENESS".into(), "7s".into())],
             overrides: overrides.iter().map(|text| (*text).to_owned()).collect(),
         };
         match Settings::load(&origins) {
@@ -282,7 +280,7 @@ mod tests {
     #[test]
     fn every_fault_is_named_at_once_with_its_place() {
         check(
-            "[memory]\nk = 0\nunitss = 5\n[threshold]\nquantile = 2.0\nfactor = \"high\"\n[allign]\n",
+            "[input]\nformat = \"xml\"\ntime_format = \"%Q\"\n[memory]\nk = 0\nunitss = 5\n[threshold]\nquantile = 2.0\nfactor = \"high\"\n[allign]\n",
             &["alarm.clear_below=7", "runtime.nonsense=1", "kafka.brokers"],
             &[
                 "allign",
@@ -290,11 +288,23 @@ mod tests {
                 "threshold.factor",
                 "runtime.nonsense",
                 "kafka.brokers",
+                "input.format",
+                "input.time_format",
                 "memory.k",
                 "threshold.quantile",
                 "alarm.clear_below",
             ],
         );
+    }
+
+    #[test]
+    fn properties_may_be_written_without_quotes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jamais.toml");
+        std::fs::write(&path, "[kafka.properties]\nlinger.ms = 5\n\"security.protocol\" = \"SSL\"\n").unwrap();
+        let settings = Settings::load(&Origins { file: Some(path), ..Origins::default() }).unwrap();
+        let expected = [("linger.ms", "5"), ("security.protocol", "SSL")];
+        assert_eq!(settings.kafka.properties, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     #[test]

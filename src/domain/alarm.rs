@@ -71,6 +71,15 @@ impl AlarmState {
         alarm
     }
 
+    /// A gap in the series: what came before it says nothing of how long flags, or low scores, have lasted.
+    pub fn interrupt(&mut self) {
+        match self {
+            Self::Quiet => {}
+            Self::Pending { .. } => *self = Self::Quiet,
+            Self::Raised { below_since, .. } => *below_since = None,
+        }
+    }
+
     fn next(&self, settings: &AlarmSettings, end: EventTime, flagged: bool, score: f32) -> (Self, Option<Alarm>) {
         let lasted = |since: EventTime, bound: Duration| end.millis() - since.millis() >= millis(bound);
         match *self {
@@ -107,7 +116,8 @@ impl AlarmState {
 mod tests {
     use super::*;
 
-    /// One character a second: scores in tenths (`x` is 1.5, `?` is NaN) to transitions (`R`, `h`, `C`, `.` none).
+    /// One character a second: scores in tenths (`x` is 1.5, `?` is NaN), `|` a gap before the next, to transitions (`R`, `h`,
+    /// `C`, `.` none).
     fn check(scores: &str, expected: &str) {
         let settings = AlarmSettings {
             raise_after: Duration::from_secs(2),
@@ -117,19 +127,23 @@ mod tests {
         let mut state = AlarmState::default();
         let trace: String = (0..)
             .zip(scores.chars())
-            .map(|(second, character)| {
+            .filter_map(|(second, character)| {
                 let score = match character {
+                    '|' => {
+                        state.interrupt();
+                        return None;
+                    }
                     'x' => 1.5,
                     '?' => f32::NAN,
                     digit => f32::from(u8::try_from(digit.to_digit(10).unwrap()).unwrap()) / 10.0,
                 };
                 let end = EventTime::from_millis(second * 1000);
-                match state.step(&settings, end, score > 1.0, score).map(|alarm| alarm.transition) {
+                Some(match state.step(&settings, end, score > 1.0, score).map(|alarm| alarm.transition) {
                     None => '.',
                     Some(Transition::Raised) => 'R',
                     Some(Transition::Held) => 'h',
                     Some(Transition::Cleared) => 'C',
-                }
+                })
             })
             .collect();
         assert_eq!(trace, expected, "for {scores}");
@@ -145,6 +159,12 @@ mod tests {
     fn an_alarm_is_cleared_only_after_scores_stay_below_the_lower_bound() {
         check("xxx555x5555", "..RhhC.....");
         check("xxx599955555", "..RhhhhhhC..");
+    }
+
+    #[test]
+    fn a_gap_is_no_evidence_of_anything() {
+        check("xx|xxx", "....R");
+        check("xxx55|555", "..RhhhhC");
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl AlignSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mark {
-    /// Measured within its grid cell.
+    /// Measured within its grid cell: the mean of what was.
     Observed,
     /// The last observed value, repeated.
     Held,
@@ -66,6 +66,8 @@ pub enum Mark {
     Stuck,
     /// No value: NaN.
     Missing,
+    /// Measured within its grid cell, where the sensor also sent NaN or an infinity.
+    Mixed,
 }
 
 /// One time step of a series, all channels.
@@ -90,7 +92,7 @@ pub enum Aligned {
     Break,
 }
 
-/// A reading behind the watermark: its sample has been given out.
+/// A reading behind the watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "event time {time} is behind the series' watermark {watermark}; raise align.lateness if such delays are normal"
@@ -198,7 +200,7 @@ impl Aligner {
             if next >= watermark {
                 return;
             }
-            let filled_until = self.last.iter().flatten().map(|(time, _)| time + fill).max();
+            let filled_until = self.last.iter().flatten().map(|(time, _)| cell_of(*time, grid) + fill).max();
             if first_cell > next && filled_until.is_none_or(|until| next > until) {
                 // Nothing to fill this cell with: the gap is too long. Go on at the next observation.
                 out.push(Aligned::Break);
@@ -241,9 +243,10 @@ impl Aligner {
         let mut marks = Vec::with_capacity(channels);
         for channel in 0..channels {
             let (sum, count) = sums[channel];
-            let (value, mark) = if count > 0 {
-                (sum / f64::from(count), Mark::Observed)
-            } else if invalid[channel] {
+            let mean = sum / f64::from(count.max(1));
+            let (value, mark) = if count > 0 && mean.is_finite() {
+                (mean, if invalid[channel] { Mark::Mixed } else { Mark::Observed })
+            } else if count > 0 || invalid[channel] {
                 (self.filled(settings, channel, end, fill).0, Mark::Invalid)
             } else {
                 self.filled(settings, channel, end, fill)
@@ -274,7 +277,8 @@ impl Aligner {
                 return (last_value + share * (value - last_value), Mark::Interpolated);
             }
         }
-        if end - last_time <= fill { (last_value, Mark::Held) } else { (f64::NAN, Mark::Missing) }
+        let held = end - cell_of(last_time, millis(settings.grid)) <= fill;
+        if held { (last_value, Mark::Held) } else { (f64::NAN, Mark::Missing) }
     }
 }
 

@@ -44,9 +44,10 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// The larger part, at most [`DEVIATION_MAX`].
+    /// The larger part, at most [`DEVIATION_MAX`], which is also what a part counts as that overflowed into NaN.
     pub fn value(self) -> f32 {
-        self.distance.max(self.residual).min(DEVIATION_MAX)
+        let bounded = |part: f32| if part.is_nan() { DEVIATION_MAX } else { part.min(DEVIATION_MAX) };
+        bounded(self.distance).max(bounded(self.residual))
     }
 }
 
@@ -166,6 +167,14 @@ mod tests {
         assert_eq!(power_mean(&[], 4.0), 0.0);
         assert!(power_mean(&[1e30, 1e-30], 8.0).is_finite());
         assert!((power_mean(&[3.0, 3.0, 3.0], 4.0) - 3.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_overflows_is_as_far_as_can_be() {
+        for part in [f32::NAN, f32::INFINITY, 1e30] {
+            assert_eq!(Deviation { distance: part, residual: 1.0 }.value(), DEVIATION_MAX);
+            assert_eq!(Deviation { distance: 1.0, residual: part }.value(), DEVIATION_MAX);
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct ScoredEvent {
     pub channels: Vec<ChannelEvidence>,
     /// The nearest units, nearest first; empty without full evidence.
     pub neighbors: Vec<NeighborEvidence>,
-    /// SHA-256 of the encoder's ONNX file.
+    /// The model: `ModelCard::identity`.
     pub model: Arc<str>,
     /// The memory generation that judged it.
     pub generation: u64,
@@ -112,7 +112,7 @@ pub struct Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReasonCode {
-    /// The history is too short for a threshold: nothing is flagged yet.
+    /// The history is too short for a threshold: nothing is flagged by score yet.
     WarmingUp,
     /// Some values of the channel were held or interpolated.
     GapFilled,
@@ -120,7 +120,7 @@ pub enum ReasonCode {
     Late,
     /// The channel sent NaN or an infinity, or repeats one value for longer than it ever did in normal data.
     SensorFault,
-    /// The channel had no value at all for part of the window: it was not judged.
+    /// The channel had no value at all for part of the window; if it is an encoded one, the window was not judged.
     ChannelMissing,
     /// The embedding alone is further from every unit than the threshold allows: memory has seen nothing like it.
     UnknownRegime,
@@ -150,7 +150,7 @@ pub fn stable_id(parts: &[&[u8]]) -> String {
     hex(&hasher.finalize()[..16])
 }
 
-/// SHA-256 in hexadecimal: what names a model.
+/// SHA-256 in hexadecimal.
 pub fn content_hash(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }

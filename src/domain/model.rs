@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::align::millis;
+use super::event::content_hash;
 
 /// What an encoder expects and gives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,6 +123,13 @@ pub const CARD_VERSION: u32 = 1;
 /// deviation and neither an overflow nor the only thing that an average over channels shows.
 pub const NORMALIZED_LIMIT: f64 = 20.0;
 
+/// Bound on a window's size and stride, an embedding's length and a batch.
+const SIZE_MAX: usize = 100_000;
+/// Bound on the numbers of one batch: a quarter of a gigabyte.
+const BATCH_NUMBERS_MAX: usize = 1 << 26;
+/// Bound on the grid's step: a year.
+const GRID_MS_MAX: u64 = 366 * 86_400_000;
+
 impl ModelCard {
     /// The grid's step.
     pub fn grid(&self) -> Duration {
@@ -153,6 +161,20 @@ impl ModelCard {
         self.channel.iter().enumerate().map(|(index, channel)| (channel.name.clone(), index)).collect()
     }
 
+    /// What events, memories and states name the model by: SHA-256 over the ONNX file's hash and everything in the card
+    /// that decides what windows and embeddings are. Names, reasons and calibration have no part in it.
+    pub fn identity(&self) -> String {
+        let judged = Self {
+            name: String::new(),
+            trained_by: String::new(),
+            sha256: self.sha256.to_ascii_lowercase(),
+            calibration: None,
+            channel: self.channel.iter().map(|it| ChannelCard { reason: String::new(), ..it.clone() }).collect(),
+            ..self.clone()
+        };
+        content_hash(&postcard::to_stdvec(&judged).expect("memory is the only thing that serialization needs"))
+    }
+
     /// Everything that is wrong with the card by itself; empty if it may be used.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
@@ -165,14 +187,27 @@ impl ModelCard {
             self.card_version == CARD_VERSION,
             format!("card_version is {}, this version of jamais reads {CARD_VERSION}", self.card_version),
         );
-        expect(self.window.size > 0, "window.size is 0; it is the number of samples a window, at least 1".to_owned());
-        expect(self.window.stride > 0, "window.stride is 0; 1 gives a window for every sample".to_owned());
+        let sizes = [
+            ("window.size", self.window.size, SIZE_MAX, "the number of samples a window"),
+            ("window.stride", self.window.stride, SIZE_MAX, "the number of samples from one window to the next"),
+            ("encoder.dimension", self.encoder.dimension, SIZE_MAX, "the embedding's length"),
+            ("encoder.batch", self.encoder.batch, SIZE_MAX, "the windows that the encoder gets at once; 16 suits most"),
+        ];
+        for (key, found, max, meaning) in sizes {
+            expect((1..=max).contains(&found), format!("{key} is {found}; it is {meaning}, 1 to {max}"));
+        }
         expect(
-            self.window.grid_ms > 0,
-            "window.grid_ms is 0; it is the time between samples in milliseconds".to_owned(),
+            (1..=GRID_MS_MAX).contains(&self.window.grid_ms),
+            format!(
+                "window.grid_ms is {}; it is the time between samples in milliseconds, 1 to {GRID_MS_MAX}",
+                self.window.grid_ms
+            ),
         );
-        expect(self.encoder.dimension > 0, "encoder.dimension is 0; it is the embedding's length".to_owned());
-        expect(self.encoder.batch > 0, "encoder.batch is 0; 16 suits most encoders".to_owned());
+        let product = self.window.size.checked_mul(self.encoder.batch).and_then(|it| it.checked_mul(self.features()));
+        expect(
+            product.is_some_and(|product| product <= BATCH_NUMBERS_MAX),
+            format!("encoder.batch x window.size x features is above {BATCH_NUMBERS_MAX} numbers; use a smaller batch"),
+        );
         expect(self.features() > 0, "every channel is left out; at least one must be given to the encoder".to_owned());
         expect(
             self.sha256.len() == 64 && self.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()),

@@ -34,9 +34,12 @@ pub fn norm_squared(vector: &[f32]) -> f32 {
 /// a low temperature) keep memory from rebuilding an anomaly out of many units (MemAE, Gong et al. 2019, section 3.3,
 /// shrinks small weights to the same end).
 ///
-/// Empty for no neighbors. A temperature at or near 0 puts all weight on the nearest.
+/// Empty for no neighbors. A temperature at or near 0 puts all weight on the nearest, and so do infinite distances.
 pub fn weights(neighbors: &[Neighbor], temperature: f32) -> Vec<f32> {
     let nearest = neighbors.iter().map(|neighbor| neighbor.distance).fold(f32::INFINITY, f32::min);
+    if nearest.is_infinite() {
+        return (0..neighbors.len()).map(|rank| if rank == 0 { 1.0 } else { 0.0 }).collect();
+    }
     let temperature = temperature.max(f32::MIN_POSITIVE);
     let mut weights: Vec<f32> =
         neighbors.iter().map(|neighbor| (-(neighbor.distance - nearest) / temperature).exp()).collect();
@@ -55,6 +58,8 @@ mod tests {
         let neighbors = [Neighbor { unit: 3, distance: 1.0 }, Neighbor { unit: 5, distance: 1.1 }];
         assert_eq!(weights(&neighbors, 0.0), [1.0, 0.0]);
         assert_eq!(weights(&[], 1.0), Vec::<f32>::new());
+        let infinite = [Neighbor { unit: 3, distance: f32::INFINITY }, Neighbor { unit: 5, distance: f32::INFINITY }];
+        assert_eq!(weights(&infinite, 1.0), [1.0, 0.0]);
     }
 
     proptest! {

@@ -57,7 +57,7 @@ pub struct Scales {
     pub distance: f32,
     /// Residual of each feature, `[feature]`, in normalised units.
     pub channels: Vec<f32>,
-    /// Mean of the scaled residuals over the features.
+    /// Power mean of the scaled residuals over the features.
     pub residual: f32,
 }
 
@@ -75,9 +75,9 @@ pub struct Calibration {
 pub struct Generation {
     /// Counts up from 1.
     pub number: u64,
-    /// The event time from which it judges.
+    /// The event time after its newest window. Not used yet: the newest generation judges everything.
     pub effective_from: EventTime,
-    /// SHA-256 of the ONNX file whose embeddings are its keys.
+    /// The model whose embeddings are its keys: `ModelCard::identity`.
     pub model: String,
     /// How keys are compared.
     pub metric: Metric,

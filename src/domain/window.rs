@@ -27,8 +27,10 @@ pub struct Window {
 pub struct ChannelQuality {
     /// Held or interpolated.
     pub filled: u32,
-    /// NaN or an infinity arrived.
+    /// NaN or an infinity arrived, and nothing else.
     pub invalid: u32,
+    /// NaN or an infinity arrived beside good readings.
+    pub mixed: u32,
     /// Part of a run that is longer than in any normal data.
     pub stuck: u32,
     /// Without any value.
@@ -73,6 +75,7 @@ impl WindowBuffer {
                     Mark::Observed => {}
                     Mark::Held | Mark::Interpolated => quality.filled += 1,
                     Mark::Invalid => quality.invalid += 1,
+                    Mark::Mixed => quality.mixed += 1,
                     Mark::Stuck => quality.stuck += 1,
                     Mark::Missing => quality.missing += 1,
                 }

@@ -133,7 +133,10 @@ impl LabelledSeries {
         Reading {
             series: SeriesKey::new(&self.name),
             time: self.times[row],
-            values: self.values[row * channels..(row + 1) * channels].iter().copied().enumerate().collect(),
+            // A table has NaN for a cell without a value: there the gap policy decides.
+            values: (self.values[row * channels..(row + 1) * channels].iter().copied().enumerate())
+                .filter(|(_, value)| !value.is_nan())
+                .collect(),
         }
     }
 

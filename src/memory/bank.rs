@@ -71,8 +71,9 @@ impl Bank {
 
 /// The first thing that does not fit; also what keeps NaN away from the index.
 fn fault(generation: &Generation, card: &ModelCard) -> Option<String> {
-    if !generation.model.eq_ignore_ascii_case(&card.sha256) {
-        return Some(format!("its units were embedded by {}, the model is {}", generation.model, card.sha256));
+    let model = card.identity();
+    if generation.model != model {
+        return Some(format!("its units were embedded by {}, the model is {model}", generation.model));
     }
     if generation.metric != card.encoder.metric {
         return Some(format!("its metric is {:?}, the model's is {:?}", generation.metric, card.encoder.metric));

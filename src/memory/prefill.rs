@@ -67,7 +67,7 @@ pub fn prefill(
     Ok(Generation {
         number: previous.map_or(1, |previous| previous.number + 1),
         effective_from: EventTime::from_millis(last.millis() + 1),
-        model: card.sha256.clone(),
+        model: card.identity(),
         metric: card.encoder.metric,
         calibration,
         units,

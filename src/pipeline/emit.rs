@@ -109,7 +109,7 @@ fn reasons(card: &ModelCard, window: &Window, judgement: &Judgement) -> Vec<Reas
         if quality.filled > 0 {
             add(ReasonCode::GapFilled, name);
         }
-        if quality.invalid > 0 || quality.stuck > 0 {
+        if quality.invalid > 0 || quality.mixed > 0 || quality.stuck > 0 {
             add(ReasonCode::SensorFault, name);
         }
         if quality.missing > 0 {
@@ -127,9 +127,9 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub fn new(card: &ModelCard, threshold: &ThresholdSettings) -> Self {
+    pub fn new(model: Arc<str>, card: &ModelCard, threshold: &ThresholdSettings) -> Self {
         Self {
-            model: card.sha256.as_str().into(),
+            model,
             threshold_version: format!("q{} x {} of {}", threshold.quantile, threshold.factor, threshold.length).into(),
             channels: card.channel.iter().map(|channel| channel.name.as_str().into()).collect(),
         }

@@ -64,6 +64,9 @@ pub struct Outcome {
     pub unknown_channels: u64,
 }
 
+/// Windows that are judged at once, at most: bounds what is held on the way, since one record may complete many.
+const WINDOWS: usize = 4096;
+
 /// Everything that one worker knows: its partitions' series, and what they are judged by.
 pub struct Pipeline {
     decoder: Decoder,
@@ -71,11 +74,15 @@ pub struct Pipeline {
     bank: Arc<Bank>,
     settings: PipelineSettings,
     card: Arc<ModelCard>,
+    /// What the model is named by.
+    model: Arc<str>,
     stuck_after: Vec<u32>,
     /// A typical deviation: what a series' running mean begins with.
     typical: f32,
     names: emit::Names,
     partitions: BTreeMap<PartitionId, Partition>,
+    /// Empty between records; keeps its room.
+    aligned: Vec<Aligned>,
 }
 
 /// One partition's series.
@@ -109,18 +116,21 @@ impl Pipeline {
     /// A pipeline that has seen nothing.
     pub fn new(decoder: Decoder, encoder: Box<dyn Encoder>, bank: Arc<Bank>, settings: PipelineSettings) -> Self {
         let card = Arc::new(encoder.card().clone());
+        let model: Arc<str> = card.identity().into();
         let mut deviations = bank.generation().calibration.deviations.clone();
         deviations.sort_by(f32::total_cmp);
         Self {
             decoder,
             stuck_after: card.stuck_after(),
             typical: if deviations.is_empty() { 1.0 } else { quantile(&deviations, 0.5) },
-            names: emit::Names::new(&card, &settings.threshold),
+            names: emit::Names::new(model.clone(), &card, &settings.threshold),
+            model,
             encoder,
             bank,
             settings,
             card,
             partitions: BTreeMap::new(),
+            aligned: Vec::new(),
         }
     }
 
@@ -131,8 +141,15 @@ impl Pipeline {
     pub fn process(&mut self, records: &[Record]) -> Result<Outcome, PortError> {
         let mut outcome = Outcome::default();
         let readings = self.decode(records, &mut outcome);
-        let windows = self.align_and_window(readings, &mut outcome);
-        self.judge_all(windows, &mut outcome)?;
+        let mut windows = Vec::new();
+        for reading in readings {
+            self.align_and_window(reading, &mut windows, &mut outcome);
+            if windows.len() >= WINDOWS {
+                self.judge_all(&mut windows, &mut outcome)?;
+            }
+        }
+        self.judge_all(&mut windows, &mut outcome)?;
+        outcome.dead_letters.sort_by(|a, b| a.position.cmp(&b.position));
         Ok(outcome)
     }
 
@@ -157,7 +174,7 @@ impl Pipeline {
                 });
             }
         }
-        self.judge_all(windows, &mut outcome)?;
+        self.judge_all(&mut windows, &mut outcome)?;
         Ok(outcome)
     }
 
@@ -171,7 +188,10 @@ impl Pipeline {
             match self.decoder.decode(record) {
                 Ok(decoded) => {
                     outcome.unknown_channels += u64::from(decoded.unknown_channels);
-                    readings.push(Placed { record, reading: decoded.reading });
+                    // What says nothing of any channel moves nothing.
+                    if !decoded.reading.values.is_empty() {
+                        readings.push(Placed { record, reading: decoded.reading });
+                    }
                 }
                 Err(_) if silent => {}
                 Err(error) => outcome.dead_letters.push(dead_letter(record, error.kind(), &error)),
@@ -186,44 +206,43 @@ impl Pipeline {
         readings
     }
 
-    /// align and window: readings to samples on the grid, and samples to windows.
-    fn align_and_window(&mut self, readings: Vec<Placed<'_>>, outcome: &mut Outcome) -> Vec<Ready> {
-        let mut windows = Vec::new();
-        let mut aligned = Vec::new();
-        for Placed { record, reading } in readings {
-            let position = &record.position;
-            let partition = partition_of(&mut self.partitions, position);
-            let silent = position.offset < partition.silent_until;
-            let state = match partition.series.get_mut(&reading.series) {
-                Some(state) => state,
-                None => partition.series.entry(reading.series.clone()).or_insert_with(|| {
-                    SeriesState::new(&self.card, &self.bank.generation().calibration, &self.settings)
-                }),
-            };
-            if position.offset < state.next_offset {
-                continue; // A checkpoint of this series already holds it.
-            }
-            state.next_offset = position.offset + 1;
-            state.dirty = true;
-            aligned.clear();
-            if let Err(late) = state.aligner.push(&self.settings.align, &reading, position.offset, &mut aligned) {
+    /// align and window: a reading to samples on the grid, and samples to windows.
+    fn align_and_window(&mut self, placed: Placed<'_>, windows: &mut Vec<Ready>, outcome: &mut Outcome) {
+        let Placed { record, reading } = placed;
+        let position = &record.position;
+        let partition = partition_of(&mut self.partitions, position);
+        let silent = position.offset < partition.silent_until;
+        let state = match partition.series.get_mut(&reading.series) {
+            Some(state) => state,
+            None => partition.series.entry(reading.series.clone()).or_insert_with(|| {
+                let calibration = &self.bank.generation().calibration;
+                SeriesState::new(&self.model, self.card.channel.len(), calibration, &self.settings)
+            }),
+        };
+        if position.offset < state.next_offset {
+            return; // A checkpoint of this series already holds it.
+        }
+        state.next_offset = position.offset + 1;
+        state.dirty = true;
+        let mut aligned = std::mem::take(&mut self.aligned);
+        match state.aligner.push(&self.settings.align, &reading, position.offset, &mut aligned) {
+            Ok(()) => window(&self.card, &self.stuck_after, state, aligned.drain(..), |window, late, fresh| {
+                let id = (position.topic.clone(), position.partition);
+                windows.push(Ready { partition: id, series: reading.series.clone(), window, late, fresh, silent });
+            }),
+            Err(late) => {
                 state.late = true;
                 if !silent {
                     outcome.dead_letters.push(dead_letter(record, "late", &late));
                 }
-                continue;
             }
-            window(&self.card, &self.stuck_after, state, aligned.drain(..), |window, late, fresh| {
-                let id = (position.topic.clone(), position.partition);
-                windows.push(Ready { partition: id, series: reading.series.clone(), window, late, fresh, silent });
-            });
         }
-        windows
+        self.aligned = aligned;
     }
 
     /// normalize, embed, neighbors: all windows of the batch at once; then deviation, threshold, alarm and emit: one window
     /// after the other, since each moves its series' state.
-    fn judge_all(&mut self, windows: Vec<Ready>, outcome: &mut Outcome) -> Result<(), PortError> {
+    fn judge_all(&mut self, windows: &mut Vec<Ready>, outcome: &mut Outcome) -> Result<(), PortError> {
         outcome.windows += windows.len();
         let complete = |ready: &Ready| self.card.encoded().all(|channel| ready.window.quality[channel].missing == 0);
         let complete: Vec<bool> = windows.iter().map(complete).collect();
@@ -235,7 +254,7 @@ impl Pipeline {
             .collect();
         let embeddings = self.encoder.embed(&normalized)?;
         let mut comparisons = self.bank.compare(&normalized, &embeddings).into_iter();
-        for (ready, complete) in windows.into_iter().zip(complete) {
+        for (ready, complete) in windows.drain(..).zip(complete) {
             let comparison = if complete { comparisons.next() } else { None };
             self.judge(&ready, comparison, outcome);
         }
@@ -248,9 +267,11 @@ impl Pipeline {
         let partition = self.partitions.get_mut(&ready.partition);
         let state = partition.and_then(|partition| partition.series.get_mut(&ready.series));
         let state = state.expect("a window comes from a series that is held");
-        let deviation = comparison
-            .as_ref()
-            .map(|comparison| state.deviation(ready.fresh, self.typical, &self.settings, generation, comparison));
+        if ready.fresh {
+            state.interrupt();
+        }
+        let deviation =
+            comparison.as_ref().map(|comparison| state.deviation(self.typical, &self.settings, generation, comparison));
         let sensor_fault = self.settings.sensor_faults && emit::dead_sensor(&self.card, &ready.window);
         let threshold = state.threshold(&self.settings);
         let score = deviation.zip(threshold).map(|((value, _), threshold)| value / threshold);
@@ -279,7 +300,7 @@ impl Pipeline {
     /// out already and are not given again.
     ///
     /// # Errors
-    /// If a series' state is damaged or of another version.
+    /// If a series' state is damaged, or of another version or model.
     pub fn restore(
         &mut self,
         partition: &PartitionId,
@@ -288,10 +309,11 @@ impl Pipeline {
     ) -> Result<(), PortError> {
         let mut restored = Partition { silent_until, ..Partition::default() };
         for (key, bytes) in checkpoint.iter().flat_map(|checkpoint| &checkpoint.series) {
-            let state = SeriesState::deserialize(bytes, &self.settings, &self.card).map_err(|error| {
+            let channels = self.card.channel.len();
+            let state = SeriesState::deserialize(bytes, &self.settings, &self.model, channels).map_err(|error| {
                 PortError::fatal(format!(
-                    "the checkpoint of series {key:?} ({}-{}) cannot be used: {error}; use a new kafka.state_topic and \
-                     kafka.group to begin anew",
+                    "the checkpoint of series {key:?} ({}-{}) cannot be used: {error}; use a new kafka.state_topic to go \
+                     on at the committed offset, or a new kafka.group to begin anew",
                     partition.0, partition.1
                 ))
             })?;
@@ -302,7 +324,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// What changed in a partition since the last checkpoint; `None` if no record has come yet.
+    /// What changed in a partition since the last checkpoint; `None` if neither a checkpoint nor a record has come yet.
     pub fn checkpoint(&mut self, partition: &PartitionId) -> Option<Checkpoint> {
         let held = self.partitions.get_mut(partition)?;
         let next_offset = held.next_offset.clone()?;
@@ -364,4 +386,4 @@ fn window(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

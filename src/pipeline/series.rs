@@ -1,12 +1,13 @@
 //! What is remembered of one series between batches, and how it is serialized.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::PipelineSettings;
 use crate::domain::alarm::AlarmState;
 use crate::domain::align::Aligner;
 use crate::domain::deviation::{Comparison, Deviation, Smoothed, measure};
-use crate::domain::model::ModelCard;
 use crate::domain::sensor::StuckDetector;
 use crate::domain::threshold::History;
 use crate::domain::unit::{Calibration, Generation};
@@ -18,8 +19,8 @@ const FORMAT: u8 = 1;
 /// One series' state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct SeriesState {
-    /// SHA-256 of the model whose deviations are in it.
-    pub model: String,
+    /// The model whose deviations are in it.
+    pub model: Arc<str>,
     /// Offset of the first record of the partition that is not part of this state.
     pub next_offset: i64,
     pub aligner: Aligner,
@@ -40,10 +41,9 @@ pub(super) struct SeriesState {
 }
 
 impl SeriesState {
-    pub fn new(card: &ModelCard, calibration: &Calibration, settings: &PipelineSettings) -> Self {
-        let channels = card.channel.len();
+    pub fn new(model: &Arc<str>, channels: usize, calibration: &Calibration, settings: &PipelineSettings) -> Self {
         Self {
-            model: card.sha256.clone(),
+            model: model.clone(),
             next_offset: i64::MIN,
             aligner: Aligner::new(channels),
             stuck: StuckDetector::new(channels),
@@ -58,17 +58,22 @@ impl SeriesState {
         }
     }
 
+    /// Forgets what a gap makes meaningless.
+    pub fn interrupt(&mut self) {
+        self.smoothed = None;
+        self.alarm.interrupt();
+    }
+
     /// The smoothed deviation of a window, and its parts.
     pub fn deviation(
         &mut self,
-        fresh: bool,
         typical: f32,
         settings: &PipelineSettings,
         generation: &Generation,
         comparison: &Comparison,
     ) -> (f32, Deviation) {
         let parts = measure(&settings.deviation, &generation.calibration.scales, comparison);
-        let mut smoothed = self.smoothed.filter(|_| !fresh).unwrap_or(Smoothed::new(typical));
+        let mut smoothed = self.smoothed.unwrap_or(Smoothed::new(typical));
         let value = smoothed.step(&settings.deviation, parts.value());
         self.smoothed = Some(smoothed);
         (value, parts)
@@ -87,7 +92,12 @@ impl SeriesState {
         bytes
     }
 
-    pub fn deserialize(bytes: &[u8], settings: &PipelineSettings, card: &ModelCard) -> Result<Self, String> {
+    pub fn deserialize(
+        bytes: &[u8],
+        settings: &PipelineSettings,
+        model: &Arc<str>,
+        channels: usize,
+    ) -> Result<Self, String> {
         let Some((&[format, a, b, c, d], body)) = bytes.split_first_chunk::<5>() else {
             return Err("it is cut short".to_owned());
         };
@@ -98,9 +108,10 @@ impl SeriesState {
             return Err("it does not match its checksum".to_owned());
         }
         let mut state: Self = postcard::from_bytes(body).map_err(|error| error.to_string())?;
-        if state.model != card.sha256 || !state.aligner.fits(card.channel.len()) {
-            return Err(format!("it is of the model {}, and this one is {}", state.model, card.sha256));
+        if state.model != *model || !state.aligner.fits(channels) {
+            return Err(format!("it is of the model {}, and this one is {model}", state.model));
         }
+        state.model = model.clone();
         state.history.shorten(settings.threshold.length);
         Ok(state)
     }
@@ -110,17 +121,17 @@ impl SeriesState {
 mod tests {
     use super::*;
     use crate::domain::unit::Scales;
-    use crate::pipeline::tests::{card, settings};
+    use crate::pipeline::tests::settings;
 
     #[test]
     fn a_state_survives_its_serialized_form_and_damage_and_other_models_are_found() {
         let scales = Scales { temperature: 1.0, distance: 1.0, channels: vec![1.0], residual: 1.0 };
-        let state = SeriesState::new(&card(), &Calibration { scales, deviations: vec![1.0, 2.0] }, &settings());
+        let (model, other): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let state = SeriesState::new(&model, 2, &Calibration { scales, deviations: vec![1.0, 2.0] }, &settings());
         let mut bytes = state.serialize();
-        let read = |bytes: &[u8]| SeriesState::deserialize(bytes, &settings(), &card());
+        let read = |bytes: &[u8]| SeriesState::deserialize(bytes, &settings(), &model, 2);
         assert_eq!(SeriesState { dirty: true, ..read(&bytes).unwrap() }, state);
-        let other = ModelCard { sha256: "b".repeat(64), ..card() };
-        assert!(SeriesState::deserialize(&bytes, &settings(), &other).unwrap_err().contains("of the model"));
+        assert!(SeriesState::deserialize(&bytes, &settings(), &other, 2).unwrap_err().contains("of the model"));
         bytes[9] ^= 4;
         assert!(read(&bytes).unwrap_err().contains("checksum"));
         assert!(read(&bytes[..3]).unwrap_err().contains("short"));

@@ -30,7 +30,7 @@ impl Encoder for Means {
     }
 }
 
-pub(super) fn card() -> ModelCard {
+pub(crate) fn card() -> ModelCard {
     let channel = |name: &str| ChannelCard {
         name: name.to_owned(),
         center: 0.0,
@@ -57,7 +57,7 @@ pub(super) fn card() -> ModelCard {
     }
 }
 
-pub(super) fn settings() -> PipelineSettings {
+pub(crate) fn settings() -> PipelineSettings {
     let mut settings = Settings::defaults();
     settings.align.lateness = Duration::ZERO;
     settings.deviation.smoothing = 1;
@@ -67,7 +67,7 @@ pub(super) fn settings() -> PipelineSettings {
     settings.pipeline(&card())
 }
 
-fn pipeline(settings: PipelineSettings) -> Pipeline {
+pub(crate) fn pipeline(settings: PipelineSettings) -> Pipeline {
     let unit = Unit {
         id: UnitId(7),
         key: vec![0.0, 0.0],
@@ -84,7 +84,7 @@ fn pipeline(settings: PipelineSettings) -> Pipeline {
     let generation = Generation {
         number: 3,
         effective_from: EventTime::from_millis(0),
-        model: card().sha256,
+        model: card().identity(),
         metric: Metric::Euclidean,
         calibration: Calibration {
             scales: Scales { temperature: 1.0, distance: 1.0, channels: vec![1.0; 2], residual: 1.0 },
@@ -112,7 +112,7 @@ fn record(partition: i32, offset: i64, key: &str, second: i64, values: &str) -> 
 }
 
 /// A wave that never repeats a value, with a fault of `level` from `onset` on.
-fn stream(seconds: i64, onset: i64, level: f64) -> Vec<Record> {
+pub(crate) fn stream(seconds: i64, onset: i64, level: f64) -> Vec<Record> {
     (0..seconds)
         .map(|second| {
             #[expect(clippy::cast_precision_loss, reason = "small")]
@@ -221,8 +221,8 @@ fn bad_records_become_dead_letters_and_the_stream_goes_on() {
             (21, "no_key"),
             (22, "time_too_far_ahead"),
             (23, "time_too_early"),
-            (25, "wrong_type"),
             (24, "late"),
+            (25, "wrong_type"),
         ]
     );
     assert_eq!(outcome.events.len(), 17);

@@ -4,7 +4,8 @@
 //! 1. At least once: offsets are committed only after everything that came of the records before them is out. What is
 //!    delivered twice after a crash has the same event id.
 //! 2. A checkpoint is saved after the events it knows of are out, and before the offsets it covers are committed; recovery
-//!    begins at the newest one and reprocesses what was committed since without giving its events again.
+//!    begins at the newest one and reprocesses what was committed since without giving its events again. A partition
+//!    without one gets it with its first commit: what is committed can always be recovered.
 //! 3. Revoked partitions are drained, checkpointed and committed before they are given up; lost ones are forgotten.
 //! 4. Every queue is bounded: above `in_flight_max` unacknowledged events fetching pauses, while polls go on.
 
@@ -36,8 +37,43 @@ impl Shutdown {
     }
 }
 
-/// Failures in a row of what may be tried again, before the worker gives up.
+/// Failures in a row of what may be tried again, before the worker gives up: after four minutes or so.
 const RETRIES_MAX: u32 = 60;
+/// The pause after a first failure; it doubles with each further one, up to [`BACKOFF_MAX`].
+const BACKOFF: Duration = Duration::from_millis(10);
+/// The longest pause.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A failure so long after the one before begins a new row.
+const CALM: Duration = Duration::from_secs(60);
+
+/// Failures in a row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Retries {
+    in_a_row: u32,
+    last: Duration,
+}
+
+impl Retries {
+    /// Lets what may be tried again pass, after a pause.
+    ///
+    /// # Errors
+    /// The error itself, if it is fatal, or one too many.
+    fn tolerate(&mut self, error: PortError, clock: &dyn Clock) -> Result<(), PortError> {
+        if clock.now() - self.last > CALM {
+            self.in_a_row = 0;
+        }
+        self.in_a_row += 1;
+        match error.disposition {
+            Disposition::Retry if self.in_a_row < RETRIES_MAX => {
+                tracing::warn!(error = &error as &dyn std::error::Error, attempt = self.in_a_row, "trying again");
+                clock.wait((BACKOFF * (1 << (self.in_a_row - 1).min(16))).min(BACKOFF_MAX));
+                self.last = clock.now();
+                Ok(())
+            }
+            Disposition::Retry | Disposition::Fatal => Err(error),
+        }
+    }
+}
 
 /// What a worker works with.
 pub struct Components<'a> {
@@ -67,7 +103,12 @@ pub struct Worker<'a> {
     committed_at: Duration,
     checkpointed_at: Duration,
     paused: bool,
-    retries: u32,
+    poll_retries: Retries,
+    commit_retries: Retries,
+    /// The group has given an assignment, if only an empty one.
+    member: bool,
+    /// What this worker has added to the gauges that all share: series, events in flight.
+    gauged: (i64, i64),
 }
 
 impl<'a> Worker<'a> {
@@ -84,7 +125,10 @@ impl<'a> Worker<'a> {
             committed_at: now,
             checkpointed_at: now,
             paused: false,
-            retries: 0,
+            poll_retries: Retries::default(),
+            commit_retries: Retries::default(),
+            member: false,
+            gauged: (0, 0),
         }
     }
 
@@ -100,7 +144,7 @@ impl<'a> Worker<'a> {
             match self.components.source.poll(self.settings.batch_records_max, self.settings.poll_timeout) {
                 Ok(Polled::Records(records)) => {
                     if !records.is_empty() {
-                        self.retries = 0;
+                        self.poll_retries = Retries::default();
                         let begun = self.components.clock.now();
                         self.components.metrics.records.inc_by(records.len() as u64);
                         let outcome = self.pipeline.process(&records)?;
@@ -114,10 +158,11 @@ impl<'a> Worker<'a> {
                 Ok(Polled::Lost(partitions)) => {
                     tracing::warn!(?partitions, "partitions were lost; what is not committed will be done by others");
                     self.forget(&partitions);
+                    self.belong(false);
                     self.components.source.release(&partitions)?;
                 }
                 Ok(Polled::End) => return self.commit(true),
-                Err(error) => self.tolerate(error)?,
+                Err(error) => self.poll_retries.tolerate(error, self.components.clock)?,
             }
             self.breathe()?;
             if self.components.clock.now() - self.committed_at >= self.settings.commit_interval {
@@ -134,21 +179,23 @@ impl<'a> Worker<'a> {
         let mut starts = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let checkpoint = match &mut self.components.states {
-                Some(states) => states.restore(partition)?,
+                Some(states) => patiently(self.components.clock, || states.restore(partition))?,
                 None => None,
             };
-            let committed = self.components.source.committed(partition)?;
+            let committed = patiently(self.components.clock, || self.components.source.committed(partition))?;
             self.committed.extend(committed.clone().map(|next| (partition.clone(), next)));
             let silent_until = committed.as_ref().map_or(0, NextOffset::offset);
             if checkpoint.is_none() && silent_until > 0 && self.components.states.is_some() {
-                tracing::warn!(?partition, silent_until, "no checkpoint: its series begin anew, warming up");
+                tracing::warn!(?partition, silent_until, "no checkpoint: its series begin anew");
             }
             self.pipeline.restore(partition, checkpoint.as_ref(), silent_until)?;
-            starts.push((partition.clone(), checkpoint.map(|checkpoint| checkpoint.next_offset).or(committed)));
+            let checkpointed = checkpoint.map(|checkpoint| checkpoint.next_offset);
+            self.checkpointed.extend(checkpointed.clone().map(|next| (partition.clone(), next)));
+            starts.push((partition.clone(), checkpointed.or(committed)));
         }
-        self.components.source.begin(&starts)?;
+        patiently(self.components.clock, || self.components.source.begin(&starts))?;
         self.components.metrics.restoring(false);
-        self.components.metrics.holds(partitions.len(), 0);
+        self.belong(true);
         tracing::info!(partitions = partitions.len(), series = self.pipeline.series_count(), "assigned");
         Ok(())
     }
@@ -176,7 +223,14 @@ impl<'a> Worker<'a> {
             self.committed.remove(partition);
             self.checkpointed.remove(partition);
         }
-        self.components.metrics.holds(0, partitions.len());
+    }
+
+    /// Notes whether the group counts this worker in.
+    fn belong(&mut self, member: bool) {
+        if self.member != member {
+            self.components.metrics.member(member);
+            self.member = member;
+        }
     }
 
     fn emit(&mut self, outcome: Outcome) -> Result<(), PortError> {
@@ -212,7 +266,9 @@ impl<'a> Worker<'a> {
     /// Pauses fetching while the sink is behind, and resumes once it has caught up by half.
     fn breathe(&mut self) -> Result<(), PortError> {
         let in_flight = self.components.sink.in_flight();
-        self.components.metrics.in_flight_events.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        let now = i64::try_from(in_flight).unwrap_or(i64::MAX);
+        let before = std::mem::replace(&mut self.gauged.1, now);
+        self.components.metrics.in_flight_events.inc_by(now - before);
         let max = self.settings.in_flight_max;
         let paused = if self.paused { in_flight > max / 2 } else { in_flight > max };
         if paused != self.paused {
@@ -227,7 +283,12 @@ impl<'a> Worker<'a> {
     fn commit(&mut self, checkpoint: bool) -> Result<(), PortError> {
         let begun = self.components.clock.now();
         self.committed_at = begun;
-        self.components.metrics.series.set(i64::try_from(self.pipeline.series_count()).unwrap_or(i64::MAX));
+        let series = i64::try_from(self.pipeline.series_count()).unwrap_or(i64::MAX);
+        let before = std::mem::replace(&mut self.gauged.0, series);
+        self.components.metrics.series.inc_by(series - before);
+        // What is committed must be recoverable, so a first commit never goes without a checkpoint.
+        let first = self.uncommitted.keys().any(|partition| !self.checkpointed.contains_key(partition));
+        let checkpoint = checkpoint || first;
         if checkpoint {
             self.checkpointed_at = begun;
         }
@@ -252,25 +313,27 @@ impl<'a> Worker<'a> {
         }
         match self.components.source.commit(&next_offsets) {
             Ok(()) => {
-                self.retries = 0;
+                self.commit_retries = Retries::default();
                 self.committed.append(&mut self.uncommitted);
                 self.components.metrics.commits.inc();
                 self.components.metrics.commit_duration.observe((self.components.clock.now() - begun).as_secs_f64());
                 Ok(())
             }
-            Err(error) => self.tolerate(error),
-        }
-    }
-
-    /// Lets what may be tried again pass, a bounded number of times in a row.
-    fn tolerate(&mut self, error: PortError) -> Result<(), PortError> {
-        self.retries += 1;
-        match error.disposition {
-            Disposition::Retry if self.retries < RETRIES_MAX => {
-                tracing::warn!(error = &error as &dyn std::error::Error, attempt = self.retries, "trying again");
-                Ok(())
-            }
-            Disposition::Retry | Disposition::Fatal => Err(error),
+            Err(error) => self.commit_retries.tolerate(error, self.components.clock),
         }
     }
 }
+
+/// Tries until it succeeds, fails for good, or has failed too often.
+fn patiently<T>(clock: &dyn Clock, mut attempt: impl FnMut() -> Result<T, PortError>) -> Result<T, PortError> {
+    let mut retries = Retries::default();
+    loop {
+        match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) => retries.tolerate(error, clock)?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

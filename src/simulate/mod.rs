@@ -11,8 +11,7 @@
 //! 3. An asset's normal behavior depends on the seed, its class and its number alone, not on how many others there are.
 //! 4. Every value is finite; no channel repeats a value for long unless its sensor is stuck.
 //!
-//! What it does not do: late, lost or repeated records (the runtime's simulation has those), and assets that depend on
-//! each other, but for the weather and the hour.
+//! What it does not do: late, lost or repeated records, and assets that depend on each other, but for the weather and the hour.
 //!
 //! In reading order: `noise`, `load`, `bearing`, `pump`, `fan`, `fault`, and the plant here.
 
@@ -181,7 +180,7 @@ impl PlantSettings {
             (needed > self.live).then(|| {
                 format!(
                     "live is {} min, but {} faults of each kind on {assets} {} need {} min with {} min of normal \
-                     operation around each; lengthen live, add {} or lower faults_per_kind",
+                     operation around each; lengthen live or add {}",
                     self.live.as_secs() / 60,
                     self.faults_per_kind,
                     class.name(),

@@ -142,11 +142,13 @@ pub enum FileError {
         /// What is wrong with the first, or why there is none.
         first: String,
     },
-    /// A JSON-lines file, whose lines only the codec can read, is wanted as a table without channel names.
-    #[error("the channels of {} cannot be inferred from JSON lines; name them with --channels", path.display())]
+    /// A file without a column for each channel is wanted as a table without channel names.
+    #[error("the channels of {} cannot be inferred from {why}; name them with --channels", path.display())]
     ChannelsUnknown {
         /// The file.
         path: PathBuf,
+        /// What it holds instead.
+        why: &'static str,
     },
     /// An output is there already.
     #[error("{} exists; choose another output, or allow overwriting", path.display())]

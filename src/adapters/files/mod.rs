@@ -4,7 +4,7 @@
 //! 1. A file is one partition: its topic is the path as given, its partition 0, its offsets are row numbers from 0.
 //! 2. Memory is bounded whatever the file: rows come one at a time, Parquet in batches, and nothing that is longer than
 //!    the settings' `bytes_max` is held. Only [`read_table`] holds a whole file, for training and evaluation.
-//! 3. A row that cannot be used becomes a dead letter with its text; a file that cannot be used is a [`FileError`] that
+//! 3. A row that cannot be used becomes a dead letter with its text (a late row: its reading as JSON); a file that cannot be used is a [`FileError`] that
 //!    names it, what is wrong and what to do.
 //! 4. An output that has its final name is whole ([`FileSink`]).
 //!

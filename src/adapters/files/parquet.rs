@@ -3,7 +3,9 @@
 //! Laws:
 //! 1. Only the columns that are needed are read.
 //! 2. A channel may be of any numeric type or boolean; null is no value, NaN is the value NaN.
-//! 3. A time may be a timestamp of any unit, a date, or what the settings' time format makes of a text or an integer. A
+//! 3. Whatever is in the file, the library's panics end here, as errors: it indexes by counts that a damaged file
+//!    declares (apache/arrow-rs#11121).
+//! 4. A time may be a timestamp of any unit, a date, or what the settings' time format makes of a text or an integer. A
 //!    timestamp without a zone is UTC; finer ones than milliseconds are rounded as `codec` rounds them.
 
 use std::fs::File;
@@ -16,6 +18,7 @@ use arrow_cast::display::array_value_to_string;
 use arrow_schema::{ArrowError, DataType, Field, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
 
 use super::FileError;
 use super::columns::{Layout, no_time, time_column};
@@ -129,12 +132,8 @@ impl ParquetRows {
             channels: layout.channels.iter().map(within).collect(),
         };
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
-        let reader = builder
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .with_offset(skipped)
-            .build()
-            .map_err(|error| FileError::parquet(path, error))?;
+        let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS).with_offset(skipped);
+        let reader = guarded(path, || builder.build())?.map_err(|error| FileError::parquet(path, error))?;
         Ok(Self {
             path: path.to_owned(),
             reader,
@@ -157,9 +156,9 @@ impl ParquetRows {
     /// The next row; `None` at the end of the file.
     pub(super) fn next(&mut self) -> Result<Option<ParquetRow<'_>>, FileError> {
         while self.batch.as_ref().is_none_or(|batch| batch.next == batch.times.len()) {
-            let Some(raw) = self.reader.next() else { return Ok(None) };
+            let Some(raw) = guarded(&self.path, || self.reader.next())? else { return Ok(None) };
             let raw = raw.map_err(|error| FileError::parquet(&self.path, error.into()))?;
-            self.batch = Some(self.converted(raw)?);
+            self.batch = Some(guarded(&self.path, || self.converted(raw))??);
         }
         self.rows_read += 1;
         let (path, number) = (self.path.as_path(), self.rows_read);
@@ -239,8 +238,15 @@ fn builder(path: &Path) -> Result<(ParquetRecordBatchReaderBuilder<File>, u64), 
     let open_error = |source| FileError::Open { path: path.to_owned(), source };
     let file = File::open(path).map_err(open_error)?;
     let bytes = file.metadata().map_err(open_error)?.len();
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| FileError::parquet(path, error))?;
-    Ok((builder, bytes))
+    let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?;
+    Ok((builder.map_err(|error| FileError::parquet(path, error))?, bytes))
+}
+
+/// What `read` gives, or an error if it panics. Nothing that was half changed is used after that: the file is given up.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T, FileError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).map_err(|_| {
+        FileError::parquet(path, ParquetError::General("it is damaged, and made its reader panic".to_owned()))
+    })
 }
 
 fn is_time(kind: &DataType) -> bool {

@@ -3,9 +3,12 @@
 //! Laws:
 //! 1. A row's offset is its number from 0, counting good and bad rows alike; in JSON lines, blank lines too.
 //! 2. A row that cannot be used is a payload of its own ([`Payload::Unreadable`]), never an error.
-//! 3. An empty cell, or a Parquet null, is no observation: the reading leaves the channel out, and the gap policy decides.
+//! 3. Where `input.shape` is narrow, a table's row is one reading: a column names its channel, another holds its value.
+//! 4. An empty cell, or a Parquet null, is no observation: the reading leaves the channel out, and the gap policy decides.
 //!    What a cell says in words (`NaN`, `NA`, `null`) is what the sensor sent: NaN, as in JSON.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -15,7 +18,7 @@ use super::csv::{BadRow, CsvRows};
 use super::lines::{Line, Lines};
 use super::parquet::{ParquetRow, ParquetRows};
 use super::{FileError, FileFormat};
-use crate::codec::{InputSettings, SeriesFrom};
+use crate::codec::{InputSettings, SeriesFrom, Shape, UnknownChannels};
 use crate::domain::record::{Payload, Reading, SeriesKey};
 
 /// Reads one file.
@@ -26,9 +29,72 @@ pub(super) struct Readings {
 }
 
 enum Rows {
-    Csv { rows: CsvRows, layout: Layout, input: InputSettings },
-    Parquet { rows: ParquetRows, series_columns: Vec<String>, channels: usize },
+    Csv { rows: CsvRows, layout: Layout, columns: Columns, input: InputSettings },
+    Parquet { rows: ParquetRows, columns: Columns },
     JsonLines { path: PathBuf, lines: Lines<BufReader<File>>, bytes_max: usize },
+}
+
+/// A table's columns beside its time.
+struct Columns {
+    /// Columns that name the series, and last the one that names the channel where there is one.
+    texts: Vec<String>,
+    /// Columns of numbers: the channels, or the one that holds every channel's value.
+    numbers: Vec<String>,
+    /// How many of `texts` name the series.
+    series: usize,
+    narrow: Option<Narrow>,
+}
+
+/// One reading a row.
+struct Narrow {
+    channels: HashMap<String, usize>,
+    ignore_unknown: bool,
+}
+
+impl Columns {
+    fn of(channels: &[String], input: &InputSettings) -> Self {
+        let mut texts = series_columns(input).to_vec();
+        let series = texts.len();
+        if input.shape == Shape::Wide {
+            return Self { texts, numbers: channels.to_vec(), series, narrow: None };
+        }
+        texts.push(input.channel_field.clone());
+        let channels = channels.iter().cloned().enumerate().map(|(index, name)| (name, index)).collect();
+        let ignore_unknown = input.unknown_channels == UnknownChannels::Ignore;
+        let narrow = Some(Narrow { channels, ignore_unknown });
+        Self { texts, numbers: vec![input.value_field.clone()], series, narrow }
+    }
+
+    /// The columns that name the series.
+    fn series(&self) -> &[String] {
+        &self.texts[..self.series]
+    }
+
+    /// A row's values: `value` gives the number in a column of numbers, `channel` what the channel's column says.
+    fn values<'a>(
+        &self,
+        value: impl Fn(usize) -> Result<Option<f64>, String>,
+        channel: impl FnOnce() -> Option<Cow<'a, str>>,
+    ) -> Result<Vec<(usize, f64)>, String> {
+        let Some(narrow) = &self.narrow else {
+            let mut values = Vec::with_capacity(self.numbers.len());
+            for index in 0..self.numbers.len() {
+                values.extend(value(index)?.map(|value| (index, value)));
+            }
+            return Ok(values);
+        };
+        let column = &self.texts[self.series];
+        let name = channel().ok_or_else(|| format!("column \"{column}\" names no channel; fill it"))?;
+        match narrow.channels.get(name.trim()) {
+            Some(&index) => Ok(value(0)?.map(|value| (index, value)).into_iter().collect()),
+            None if narrow.ignore_unknown => Ok(Vec::new()),
+            None => Err(format!(
+                "channel \"{}\" is unknown to the model; correct column \"{column}\", or set input.unknown_channels = \
+                 \"ignore\"",
+                name.trim()
+            )),
+        }
+    }
 }
 
 /// A row with its number.
@@ -57,18 +123,18 @@ impl Readings {
         input: &InputSettings,
         from: i64,
     ) -> Result<Self, FileError> {
-        let series_columns = series_columns(input);
-        let series = Series { whole_file: series_columns.is_empty().then(|| series.clone()), last: series.clone() };
+        let columns = Columns::of(channels, input);
+        let series = Series { whole_file: columns.series().is_empty().then(|| series.clone()), last: series.clone() };
         let rows = match FileFormat::of(path)? {
             FileFormat::Csv => {
                 let rows = CsvRows::open(path, input.bytes_max)?;
-                let layout = Layout::of(path, rows.columns(), &input.time_field, series_columns, channels)?;
-                Rows::Csv { rows, layout, input: input.clone() }
+                let layout = Layout::of(path, rows.columns(), &input.time_field, &columns.texts, &columns.numbers)?;
+                Rows::Csv { rows, layout, columns, input: input.clone() }
             }
             FileFormat::Parquet => {
                 let (field, format) = (&input.time_field, &input.time_format);
-                let rows = ParquetRows::open(path, field, format, series_columns, channels, from)?;
-                Rows::Parquet { rows, series_columns: series_columns.to_vec(), channels: channels.len() }
+                let rows = ParquetRows::open(path, field, format, &columns.texts, &columns.numbers, from)?;
+                Rows::Parquet { rows, columns }
             }
             FileFormat::JsonLines => {
                 let file = File::open(path).map_err(|source| FileError::Open { path: path.to_owned(), source })?;
@@ -94,9 +160,9 @@ impl Readings {
     pub(super) fn next(&mut self) -> Result<Option<Row>, FileError> {
         let mut key = None;
         let payload = match &mut self.rows {
-            Rows::Csv { rows, layout, input } => csv_payload(rows, layout, input, &mut self.series)?,
-            Rows::Parquet { rows, series_columns, channels } => rows.next()?.map(|row| {
-                let reading = parquet_reading(&row, series_columns, *channels, &mut self.series);
+            Rows::Csv { rows, layout, columns, input } => csv_payload(rows, layout, columns, input, &mut self.series)?,
+            Rows::Parquet { rows, columns } => rows.next()?.map(|row| {
+                let reading = parquet_reading(&row, columns, &mut self.series);
                 payload(reading.map_err(|fault| row.bad_row(&fault)))
             }),
             Rows::JsonLines { path, lines, bytes_max } => {
@@ -151,7 +217,7 @@ impl Series {
     fn key<'a>(
         &mut self,
         columns: &[String],
-        part: impl Fn(usize) -> Option<std::borrow::Cow<'a, str>>,
+        part: impl Fn(usize) -> Option<Cow<'a, str>>,
     ) -> Result<SeriesKey, String> {
         if let Some(series) = &self.whole_file {
             return Ok(series.clone());
@@ -177,45 +243,54 @@ impl Series {
 fn csv_payload(
     rows: &mut CsvRows,
     layout: &Layout,
+    columns: &Columns,
     input: &InputSettings,
     series: &mut Series,
 ) -> Result<Option<Payload>, FileError> {
     let reading = match rows.next()? {
         None => return Ok(None),
         Some(Err(bad_row)) => Err(bad_row),
-        Some(Ok(())) => csv_reading(rows, layout, input, series).map_err(|fault| rows.bad_row(&fault)),
+        Some(Ok(())) => csv_reading(rows, layout, columns, input, series).map_err(|fault| rows.bad_row(&fault)),
     };
     Ok(Some(payload(reading)))
 }
 
-fn csv_reading(rows: &CsvRows, layout: &Layout, input: &InputSettings, series: &mut Series) -> Result<Reading, String> {
+fn csv_reading(
+    rows: &CsvRows,
+    layout: &Layout,
+    columns: &Columns,
+    input: &InputSettings,
+    series: &mut Series,
+) -> Result<Reading, String> {
     let cells = rows.cells();
     let text = String::from_utf8_lossy(&cells[layout.time]);
     let time = input.time_format.read_text(text.trim());
     let time = time.map_err(|error| no_time(&rows.columns()[layout.time], error))?;
-    let part = |column: usize| Some(String::from_utf8_lossy(&cells[layout.series[column]]));
-    let series = series.key(series_columns(input), part)?;
-    let mut values = Vec::with_capacity(layout.channels.len());
-    for (channel, column) in layout.channels.iter().enumerate() {
-        let cell = &cells[*column];
-        if !cell.trim_ascii().is_empty() {
-            let value = number(cell).ok_or_else(|| no_number(&rows.columns()[*column], cell))?;
-            values.push((channel, value));
+    // Two names that differ in bytes which are not UTF-8 must not become one.
+    for (column, title) in layout.series.iter().zip(&columns.texts) {
+        if std::str::from_utf8(&cells[*column]).is_err() {
+            return Err(format!("column \"{title}\" is not UTF-8; convert the file, for instance with iconv"));
         }
     }
+    let text = |column: usize| Some(String::from_utf8_lossy(&cells[layout.series[column]]));
+    let series = series.key(columns.series(), text)?;
+    let value = |index: usize| {
+        let column = layout.channels[index];
+        let cell = &cells[column];
+        if cell.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        number(cell).map(Some).ok_or_else(|| no_number(&rows.columns()[column], cell))
+    };
+    let values = columns.values(value, || text(columns.series))?;
     Ok(Reading { series, time, values })
 }
 
-fn parquet_reading(
-    row: &ParquetRow<'_>,
-    series_columns: &[String],
-    channels: usize,
-    series: &mut Series,
-) -> Result<Reading, String> {
+fn parquet_reading(row: &ParquetRow<'_>, columns: &Columns, series: &mut Series) -> Result<Reading, String> {
     let time = row.time()?;
-    let part = |column: usize| row.series(column).map(std::borrow::Cow::Borrowed);
-    let series = series.key(series_columns, part)?;
-    let values = (0..channels).filter_map(|channel| Some((channel, row.value(channel)?))).collect();
+    let text = |column: usize| row.series(column).map(Cow::Borrowed);
+    let series = series.key(columns.series(), text)?;
+    let values = columns.values(|index| Ok(row.value(index)), || text(columns.series))?;
     Ok(Reading { series, time, values })
 }
 

@@ -6,7 +6,7 @@ use super::columns::{number, time_column};
 use super::csv::CsvRows;
 use super::readings::{Readings, series_columns};
 use super::{FileError, FileFormat, parquet, series_keys};
-use crate::codec::{Decoder, InputSettings};
+use crate::codec::{Decoder, InputSettings, Shape};
 use crate::domain::record::{EventTime, Payload, Position, Record, SeriesKey};
 
 /// Rows that are looked at to tell numeric columns from others.
@@ -154,12 +154,15 @@ pub fn read_table(path: &Path, options: &TableOptions<'_>) -> Result<Table, File
 /// count.
 ///
 /// # Errors
-/// If the file cannot be read, has no time column, or holds JSON lines.
+/// If the file cannot be read, has no time column, or holds JSON lines or rows of one reading each.
 pub fn infer_channels(path: &Path, input: &InputSettings, exclude: &[String]) -> Result<Vec<String>, FileError> {
+    if input.shape == Shape::Narrow {
+        return Err(FileError::ChannelsUnknown { path: path.to_owned(), why: "rows of one reading each" });
+    }
     let numeric = match FileFormat::of(path)? {
         FileFormat::Csv => numeric_columns(path, input)?,
         FileFormat::Parquet => parquet::channel_columns(path, &input.time_field)?,
-        FileFormat::JsonLines => return Err(FileError::ChannelsUnknown { path: path.to_owned() }),
+        FileFormat::JsonLines => return Err(FileError::ChannelsUnknown { path: path.to_owned(), why: "JSON lines" }),
     };
     let series = series_columns(input);
     let channels =

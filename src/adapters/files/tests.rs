@@ -26,6 +26,7 @@ fn input() -> InputSettings {
         bytes_max: 1 << 20,
         ahead_max: Duration::from_secs(3600),
         time_min: EventTime::from_millis(0),
+        time_max: EventTime::from_millis(4_102_444_800_000),
     }
 }
 

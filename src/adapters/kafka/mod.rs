@@ -40,10 +40,12 @@ impl ConsumerContext for ToTheEnd {}
 
 /// How long a broker has to answer a request outside the stream.
 pub(crate) const ANSWER: Duration = Duration::from_secs(15);
+/// How long one poll outside the stream waits.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long deliveries may take before they have failed.
 const DELIVERY: Duration = Duration::from_secs(120);
 
-/// What every client has in common, with the user's own properties on top.
+/// What every client has in common.
 fn client(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &config.brokers).set("client.id", "jamais").set("log.connection.close", "false");
@@ -58,6 +60,7 @@ fn with_properties(mut client: ClientConfig, config: &KafkaConfig) -> ClientConf
     client
 }
 
+/// What every producer has in common; the user's own properties come on top.
 fn producer(config: &KafkaConfig) -> ClientConfig {
     let mut producer = client(config);
     producer
@@ -67,8 +70,12 @@ fn producer(config: &KafkaConfig) -> ClientConfig {
         .set("compression.type", "lz4")
         .set("queue.buffering.max.kbytes", "65536")
         .set("delivery.timeout.ms", DELIVERY.as_millis().to_string());
-    with_properties(producer, config)
+    producer
 }
+
+/// The largest record of the state topic. A series' state holds its threshold history and the readings that alignment holds
+/// back: 17 kB with the default settings.
+const STATE_BYTES_MAX: &str = "8388608";
 
 /// Maps Kafka's errors to what is to be done about them: the only place that does.
 pub(crate) fn failed(what: impl Into<String>, error: KafkaError) -> PortError {
@@ -85,6 +92,7 @@ pub(crate) fn failed(what: impl Into<String>, error: KafkaError) -> PortError {
             | RDKafkaErrorCode::NotEnoughReplicasAfterAppend
             | RDKafkaErrorCode::NotLeaderForPartition
             | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::PollExceeded
             | RDKafkaErrorCode::PreviousInProgress
             | RDKafkaErrorCode::QueueFull
             | RDKafkaErrorCode::RebalanceInProgress

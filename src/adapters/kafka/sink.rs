@@ -1,18 +1,21 @@
 //! The output: scored events and dead letters, through one idempotent producer.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
-use super::{DELIVERY, failed, producer};
+use super::{DELIVERY, failed, producer, with_properties};
+use crate::adapters::clock::SystemClock;
 use crate::codec::{OutputFormat, dead_letter_headers, serialize_event};
 use crate::config::KafkaConfig;
 use crate::domain::event::ScoredEvent;
 use crate::domain::record::DeadLetter;
-use crate::ports::{PortError, Sink};
+use crate::ports::{Clock, PortError, Sink};
 
 /// Remembers the first delivery that failed.
 #[derive(Clone, Default)]
@@ -46,8 +49,13 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub fn new(config: &KafkaConfig) -> Result<Self, PortError> {
+        Self::with(producer(config), config)
+    }
+
+    /// The user's properties win.
+    pub fn with(producer: ClientConfig, config: &KafkaConfig) -> Result<Self, PortError> {
         let deliveries = Deliveries::default();
-        let producer = producer(config)
+        let producer = with_properties(producer, config)
             .create_with_context(deliveries.clone())
             .map_err(|error| failed("the Kafka producer cannot be set up; correct kafka.properties", error))?;
         Ok(Self { producer, deliveries })
@@ -59,7 +67,7 @@ impl Outbox {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     self.check()?;
-                    self.producer.poll(std::time::Duration::from_millis(100));
+                    self.producer.poll(Duration::from_millis(100));
                     record = back;
                 }
                 Err((error, record)) => {
@@ -71,13 +79,22 @@ impl Outbox {
 
     /// Serves delivery reports.
     pub fn in_flight(&self) -> usize {
-        self.producer.poll(std::time::Duration::ZERO);
+        self.producer.poll(Duration::ZERO);
         usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
     }
 
+    /// Looks every millisecond: rdkafka's own wait takes whole tenths of a second, however soon the last delivery comes.
     pub fn flush(&self) -> Result<(), PortError> {
-        self.producer.flush(DELIVERY).map_err(|error| failed("the output topics do not acknowledge", error))?;
-        self.check()
+        let clock = SystemClock::new();
+        loop {
+            match self.producer.flush(Duration::ZERO) {
+                Ok(()) => return self.check(),
+                Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) if clock.now() < DELIVERY => {
+                    self.producer.poll(Duration::from_millis(1));
+                }
+                Err(error) => return Err(failed("the output topics do not acknowledge", error)),
+            }
+        }
     }
 
     fn check(&self) -> Result<(), PortError> {
@@ -90,9 +107,12 @@ impl Outbox {
     }
 }
 
-/// A dead letter's payload beyond this many bytes is cut off, so that a record which was too large to be used is not too
-/// large for the dead-letter topic as well (brokers take 1 MB by default); its position says where the whole of it lies.
+/// A dead letter's payload beyond this many bytes is cut off, and a key beyond [`DEAD_LETTER_KEY_MAX`] left out, so that a
+/// record which was too large to be used is not too large for the dead-letter topic as well (producers and brokers take
+/// 1 MB by default); its position says where the whole of it lies.
 const DEAD_LETTER_MAX: usize = 512 * 1024;
+/// See [`DEAD_LETTER_MAX`].
+const DEAD_LETTER_KEY_MAX: usize = 64 * 1024;
 
 /// Events keyed by series, dead letters with their provenance as headers.
 pub struct KafkaSink {
@@ -135,8 +155,13 @@ impl Sink for KafkaSink {
                 let whole = letter.payload.len().to_string();
                 headers = headers.insert(Header { key: "jamais.payload_bytes", value: Some(&whole) });
             }
+            let key = letter.key.as_deref().filter(|key| key.len() <= DEAD_LETTER_KEY_MAX);
+            if let (Some(whole), None) = (&letter.key, key) {
+                let whole = whole.len().to_string();
+                headers = headers.insert(Header { key: "jamais.key_bytes", value: Some(&whole) });
+            }
             let mut record = BaseRecord::to(&self.dead_letter_topic).payload(&letter.payload[..kept]).headers(headers);
-            record.key = letter.key.as_deref().filter(|key| key.len() <= DEAD_LETTER_MAX);
+            record.key = key;
             self.outbox.send(record)?;
         }
         Ok(())

@@ -4,8 +4,11 @@
 //! 1. A rebalance is not answered in librdkafka's callback but handed to the runtime, which first restores or drains:
 //!    until it has called `begin` or `release`, the assignment stays as it was.
 //! 2. Offsets are committed by the runtime alone: last processed + 1.
+//! 3. Every rebalance is answered, at the latest when the consumer is closed: librdkafka waits for it.
+//! 4. No error is passed over, since librdkafka tells some only once and then reads no further: one that comes behind
+//!    records is given by the next poll.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,12 +21,14 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::{ANSWER, ToTheEnd, client, failed, with_properties};
+use super::{ANSWER, PATIENCE, ToTheEnd, client, failed, with_properties};
+use crate::adapters::clock::SystemClock;
 use crate::config::KafkaConfig;
 use crate::domain::record::{EventTime, NextOffset, Payload, Position, Record};
-use crate::ports::{PartitionId, Polled, PortError, Source};
+use crate::ports::{Clock, Disposition, PartitionId, Polled, PortError, Source};
 
 /// A rebalance that waits for the runtime.
+#[derive(Clone)]
 enum Change {
     Assigned(TopicPartitionList),
     Revoked(TopicPartitionList, bool),
@@ -76,6 +81,10 @@ pub struct KafkaSource {
     consumer: BaseConsumer<Rebalances>,
     topics: Topics,
     paused: bool,
+    /// Handed to the runtime, which has not yet called `begin` or `release`.
+    unanswered: Option<Change>,
+    /// What came behind the records of the last poll.
+    failed: Option<PortError>,
 }
 
 /// One shared name a topic, so that positions are cheap.
@@ -132,11 +141,12 @@ impl KafkaSource {
             .map_err(|error| failed("the Kafka consumer cannot be set up; correct kafka.properties", error))?;
         let topics: Vec<&str> = config.input_topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(|error| failed(format!("cannot subscribe to {topics:?}"), error))?;
-        Ok(Self { consumer, topics: Topics::default(), paused: false })
+        Ok(Self { consumer, topics: Topics::default(), paused: false, unanswered: None, failed: None })
     }
 
     fn change(&mut self) -> Option<Polled> {
         let change = self.consumer.context().lock().pop_front()?;
+        self.unanswered = Some(change.clone());
         Some(match change {
             Change::Assigned(list) => Polled::Assigned(self.topics.ids(&list)),
             Change::Revoked(list, false) => Polled::Revoked(self.topics.ids(&list)),
@@ -159,7 +169,7 @@ impl Drop for KafkaSource {
         let rebalances = self.consumer.context();
         rebalances.closing.store(true, Ordering::Release);
         let waiting = std::mem::take(&mut *rebalances.lock());
-        for change in &waiting {
+        for change in self.unanswered.iter().chain(&waiting) {
             match change {
                 Change::Assigned(list) => answer(&self.consumer, list, true),
                 Change::Revoked(list, _) => answer(&self.consumer, list, false),
@@ -170,6 +180,9 @@ impl Drop for KafkaSource {
 
 impl Source for KafkaSource {
     fn poll(&mut self, max: usize, timeout: Duration) -> Result<Polled, PortError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let mut records = Vec::new();
         let mut timeout = timeout;
         while records.len() < max {
@@ -186,7 +199,8 @@ impl Source for KafkaSource {
                     if records.is_empty() {
                         return Err(error);
                     }
-                    tracing::warn!(%error, "polling goes on");
+                    self.failed = Some(error);
+                    break;
                 }
                 None => break,
             }
@@ -225,13 +239,14 @@ impl Source for KafkaSource {
                 .map_err(|error| failed(format!("{topic}-{partition} cannot be assigned"), error))?;
         }
         self.consumer.incremental_assign(&list).map_err(|error| failed("the assignment was refused", error))?;
-        if self.paused {
-            self.consumer.pause(&list).map_err(|error| failed("fetching cannot be paused", error))?;
-        }
-        Ok(())
+        self.unanswered = None;
+        // A partition that was paused when it was given up would else come back paused.
+        let done = if self.paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        done.map_err(|error| failed("fetching cannot be paused or resumed", error))
     }
 
     fn release(&mut self, partitions: &[PartitionId]) -> Result<(), PortError> {
+        self.unanswered = None;
         self.consumer
             .incremental_unassign(&list_of(partitions))
             .map_err(|error| failed("partitions cannot be given up", error))
@@ -281,13 +296,18 @@ impl Source for KafkaSource {
     }
 }
 
-/// Reads what lies on topics between two event-log times, without a group, and ends: for cold starts.
+/// A topic's partitions, each with its first offset and the one after its last.
+type Ranges = BTreeMap<i32, (i64, i64)>;
+
+/// Reads what lies on topics between two event-log times, without a group, one topic after the other, and ends: for cold
+/// starts.
 pub struct RangeSource {
     consumer: BaseConsumer<ToTheEnd>,
     topics: Topics,
-    /// Partition to the offset at which it ends.
-    open: BTreeMap<(String, i32), i64>,
-    finished: BTreeSet<(String, i32)>,
+    /// The topics still to be read.
+    waiting: VecDeque<(String, Ranges)>,
+    /// The topic being read: its open partitions, each with the offset after its last.
+    open: BTreeMap<i32, i64>,
 }
 
 impl RangeSource {
@@ -301,16 +321,17 @@ impl RangeSource {
         consumer
             .set("group.id", format!("{}.range", config.group))
             .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true");
         let consumer: BaseConsumer<ToTheEnd> = with_properties(consumer, config)
             .create_with_context(ToTheEnd)
             .map_err(|error| failed("the Kafka consumer cannot be set up; correct kafka.properties", error))?;
-        let mut open = BTreeMap::new();
-        let mut assignment = TopicPartitionList::new();
+        let mut waiting = VecDeque::new();
         for topic in &config.input_topics {
             let cannot = || format!("cannot read the topic {topic} at {}", config.brokers);
             let metadata = consumer.fetch_metadata(Some(topic), ANSWER).map_err(|error| failed(cannot(), error))?;
+            let mut ranges = Ranges::new();
             for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
                 let id = partition.id();
                 let (low, high) =
@@ -321,44 +342,47 @@ impl RangeSource {
                 };
                 let (first, last) = (at(from, low)?, at(to, high)?);
                 if first < last {
-                    assignment
-                        .add_partition_offset(topic, id, Offset::Offset(first))
-                        .map_err(|error| failed(cannot(), error))?;
-                    open.insert((topic.clone(), id), last);
+                    ranges.insert(id, (first, last));
                 }
             }
+            waiting.push_back((topic.clone(), ranges));
         }
-        consumer.assign(&assignment).map_err(|error| failed("the assignment was refused", error))?;
-        Ok(Self { consumer, topics: Topics::default(), open, finished: BTreeSet::new() })
+        Ok(Self { consumer, topics: Topics::default(), waiting, open: BTreeMap::new() })
     }
 
-    /// The next records; `None` at the end.
+    /// The next record; `None` at the end.
     ///
     /// # Errors
     /// If the topics cannot be read.
     pub fn read(&mut self) -> Result<Option<Record>, PortError> {
-        while self.finished.len() < self.open.len() {
-            match self.consumer.poll(ANSWER) {
+        let clock = SystemClock::new();
+        loop {
+            if self.open.is_empty() && !self.begin_topic()? {
+                return Ok(None);
+            }
+            match self.consumer.poll(PATIENCE) {
                 Some(Ok(message)) => {
-                    let id = (message.topic().to_owned(), message.partition());
-                    let last = self.open.get(&id).copied().unwrap_or(0);
+                    let id = message.partition();
+                    // A partition that is done may still give what was fetched before.
+                    let Some(&last) = self.open.get(&id) else { continue };
                     if message.offset() + 1 >= last {
-                        self.finished.insert(id);
+                        self.open.remove(&id);
                     }
                     if message.offset() < last {
                         return Ok(Some(self.topics.record(&message)));
                     }
                 }
                 // An end may be a control record: a partition is done when there is nothing more to read in it.
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    let done: Vec<_> = self.open.keys().filter(|(_, id)| *id == partition).cloned().collect();
-                    if let [only] = done.as_slice() {
-                        self.finished.insert(only.clone());
-                    } else {
-                        self.finish_read();
-                    }
+                Some(Err(KafkaError::PartitionEOF(id))) => {
+                    self.open.remove(&id);
                 }
-                Some(Err(error)) => return Err(failed("cannot read the topic range", error)),
+                Some(Err(error)) => match failed("cannot read the topic range", error) {
+                    error if error.disposition == Disposition::Retry && clock.now() < ANSWER => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "trying again");
+                    }
+                    error => return Err(error),
+                },
+                None if clock.now() < ANSWER => {}
                 None => {
                     return Err(PortError::fatal(format!(
                         "no records came for {} s; is the broker up?",
@@ -367,21 +391,19 @@ impl RangeSource {
                 }
             }
         }
-        Ok(None)
     }
 
-    /// Marks the partitions whose position has reached their end.
-    fn finish_read(&mut self) {
-        if let Ok(positions) = self.consumer.position() {
-            for element in positions.elements() {
-                let id = (element.topic().to_owned(), element.partition());
-                if let (Offset::Offset(next), Some(last)) = (element.offset(), self.open.get(&id))
-                    && next >= *last
-                {
-                    self.finished.insert(id);
-                }
-            }
+    /// Assigns the next topic; false if there is none.
+    fn begin_topic(&mut self) -> Result<bool, PortError> {
+        let Some((topic, ranges)) = self.waiting.pop_front() else { return Ok(false) };
+        let mut list = TopicPartitionList::new();
+        for (id, (first, _)) in &ranges {
+            list.add_partition_offset(&topic, *id, Offset::Offset(*first))
+                .map_err(|error| failed(format!("{topic}-{id} cannot be assigned"), error))?;
         }
+        self.consumer.assign(&list).map_err(|error| failed("the assignment was refused", error))?;
+        self.open = ranges.into_iter().map(|(id, (_, last))| (id, last)).collect();
+        Ok(true)
     }
 }
 

@@ -19,10 +19,11 @@ use rdkafka::producer::BaseRecord;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::sink::Outbox;
-use super::{ANSWER, ToTheEnd, client, failed, with_properties};
+use super::{ANSWER, PATIENCE, STATE_BYTES_MAX, ToTheEnd, client, failed, producer, with_properties};
+use crate::adapters::clock::SystemClock;
 use crate::config::KafkaConfig;
 use crate::domain::record::Position;
-use crate::ports::{Checkpoint, PartitionId, PortError, StateStore};
+use crate::ports::{Checkpoint, Clock, Disposition, PartitionId, PortError, StateStore};
 
 /// Checkpoints on the state topic.
 pub struct KafkaStateStore {
@@ -37,7 +38,9 @@ impl KafkaStateStore {
     /// # Errors
     /// If librdkafka refuses the properties.
     pub fn new(config: &KafkaConfig) -> Result<Self, PortError> {
-        Ok(Self { outbox: Outbox::new(config)?, config: config.clone(), consumer: None })
+        let mut producer = producer(config);
+        producer.set("message.max.bytes", STATE_BYTES_MAX);
+        Ok(Self { outbox: Outbox::with(producer, config)?, config: config.clone(), consumer: None })
     }
 
     fn key_prefix(&self, topic: &str, partition: i32) -> Vec<u8> {
@@ -53,6 +56,7 @@ impl KafkaStateStore {
                 .set("enable.auto.commit", "false")
                 .set("auto.offset.reset", "error")
                 .set("fetch.wait.max.ms", "10")
+                .set("queued.max.messages.kbytes", "16384")
                 .set("enable.partition.eof", "true");
             let consumer = with_properties(consumer, &self.config)
                 .create_with_context(ToTheEnd)
@@ -61,6 +65,62 @@ impl KafkaStateStore {
         }
         Ok(self.consumer.as_ref().expect("it was just made"))
     }
+}
+
+/// A partition's position, and the newest state of every series.
+type Read = (Option<i64>, BTreeMap<String, Vec<u8>>);
+
+/// Reads the assigned partition to the end as it is when the end is reached: whoever had it before has flushed.
+fn read_to_end(consumer: &BaseConsumer<ToTheEnd>, place: &str, prefix: &[u8]) -> Result<Read, PortError> {
+    let mut read: Read = (None, BTreeMap::new());
+    let clock = SystemClock::new();
+    let mut last = clock.now();
+    loop {
+        match consumer.poll(PATIENCE) {
+            Some(Ok(message)) => {
+                last = clock.now();
+                if let Some(name) = message.key().and_then(|key| key.strip_prefix(prefix)) {
+                    take(&mut read, name, message.payload(), || format!("{place}@{}", message.offset()))?;
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(read),
+            // May be of days ago: nobody polls between two restores.
+            Some(Err(error)) => match failed(format!("cannot read the checkpoint in {place}"), error) {
+                error if error.disposition == Disposition::Retry && clock.now() - last < ANSWER => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "trying again");
+                }
+                error => return Err(error),
+            },
+            None if clock.now() - last < ANSWER => {}
+            None => {
+                return Err(PortError::fatal(format!(
+                    "{place} gave nothing for {} s; is the broker up?",
+                    ANSWER.as_secs()
+                )));
+            }
+        }
+    }
+}
+
+/// Takes a record in: a series' state, or, without a name, the position. No value takes back what was there.
+fn take(read: &mut Read, name: &[u8], value: Option<&[u8]>, place: impl Fn() -> String) -> Result<(), PortError> {
+    match (name.is_empty(), value) {
+        (true, None) => read.0 = None,
+        (true, Some(value)) => {
+            let bytes = <[u8; 8]>::try_from(value).map_err(|_| {
+                PortError::fatal(format!("{} is not a checkpoint of jamais; use another kafka.state_topic", place()))
+            })?;
+            read.0 = Some(i64::from_le_bytes(bytes));
+        }
+        (false, value) => {
+            let name = String::from_utf8_lossy(name).into_owned();
+            match value {
+                None => read.1.remove(&name),
+                Some(value) => read.1.insert(name, value.to_vec()),
+            };
+        }
+    }
+    Ok(())
 }
 
 impl StateStore for KafkaStateStore {
@@ -73,38 +133,10 @@ impl StateStore for KafkaStateStore {
         list.add_partition_offset(&topic, partition.1, Offset::Beginning)
             .and_then(|()| consumer.assign(&list))
             .map_err(|error| failed(format!("{place} cannot be read"), error))?;
-        let mut series = BTreeMap::new();
-        let mut next_offset = None;
-        // Reads to the end as it is when the end is reached: whoever had the partition before has flushed.
-        loop {
-            match consumer.poll(ANSWER) {
-                Some(Ok(message)) => {
-                    let Some(name) = message.key().and_then(|key| key.strip_prefix(prefix.as_slice())) else {
-                        continue;
-                    };
-                    let value = message.payload().unwrap_or_default();
-                    if name.is_empty() {
-                        let bytes = <[u8; 8]>::try_from(value).map_err(|_| {
-                            PortError::fatal(format!(
-                                "{place}@{} is not a checkpoint of jamais; use another kafka.state_topic",
-                                message.offset()
-                            ))
-                        })?;
-                        next_offset = Some(i64::from_le_bytes(bytes));
-                    } else {
-                        series.insert(String::from_utf8_lossy(name).into_owned(), value.to_vec());
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => break,
-                Some(Err(error)) => return Err(failed(format!("cannot read the checkpoint in {place}"), error)),
-                None => {
-                    return Err(PortError::fatal(format!(
-                        "{place} gave nothing for {} s; is the broker up?",
-                        ANSWER.as_secs()
-                    )));
-                }
-            }
-        }
+        let read = read_to_end(consumer, &place, &prefix);
+        // Else it would go on fetching what is saved from here on.
+        consumer.unassign().map_err(|error| failed(format!("{place} cannot be given up"), error))?;
+        let (next_offset, series) = read?;
         // Series without a checkpoint of their own are a first checkpoint that was cut short: they count from the start.
         Ok(next_offset.map(|offset| Checkpoint {
             next_offset: Position { topic: partition.0.clone(), partition: partition.1, offset: offset - 1 }.next(),

@@ -128,7 +128,7 @@ impl TopicTail {
 }
 
 /// Creates topics, (name, partitions, compacted), and waits until they can be used. Their timestamps are those of the
-/// broker: event times that are replayed from the past, or simulated, neither expire early nor are refused.
+/// broker.
 ///
 /// # Errors
 /// If one exists already or cannot be created.
@@ -142,8 +142,10 @@ pub async fn create_topics(config: &KafkaConfig, topics: &[(&str, i32, bool)]) -
             if *compacted { new.set("cleanup.policy", "compact") } else { new }
         })
         .collect();
-    let cannot = |error| failed(format!("topics cannot be created at {}", config.brokers), error);
-    let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+    let cannot = |error| {
+        failed(format!("topics cannot be created at {}; is that a Kafka broker, and may you?", config.brokers), error)
+    };
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
     for result in client.create_topics(&new, &options).await.map_err(cannot)? {
         if let Err((topic, code)) = result {
             return Err(failed(format!("the topic {topic} cannot be created"), KafkaError::AdminOp(code)));
@@ -175,7 +177,7 @@ pub async fn create_topics(config: &KafkaConfig, topics: &[(&str, i32, bool)]) -
 /// # Errors
 /// If one cannot be deleted.
 pub async fn delete_topics(config: &KafkaConfig, topics: &[&str]) -> Result<(), PortError> {
-    let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
     let results = admin(config)?
         .delete_topics(topics, &options)
         .await

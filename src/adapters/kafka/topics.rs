@@ -1,11 +1,11 @@
 //! Checks, before anything is consumed, that a broker answers and that every topic is there and fits.
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 
-use super::{ANSWER, client, failed, with_properties};
+use super::{ANSWER, STATE_BYTES_MAX, client, failed, with_properties};
 use crate::config::KafkaConfig;
 use crate::ports::PortError;
 
@@ -55,6 +55,7 @@ pub async fn prepare_topics(config: &KafkaConfig) -> Result<TopicPlan, PortError
                      topic with at least {widest}"
                 )));
             }
+            Some(_) if compacted => must_compact(&client, key, topic).await?,
             Some(_) => {}
             None if config.create_topics => create(&client, topic, widest, compacted).await?,
             None => {
@@ -69,6 +70,29 @@ pub async fn prepare_topics(config: &KafkaConfig) -> Result<TopicPlan, PortError
     Ok(TopicPlan { inputs })
 }
 
+/// Refuses a state topic that forgets: where old records are deleted, a series that has been quiet for long loses its state.
+async fn must_compact(client: &AdminClient<DefaultClientContext>, key: &str, topic: &str) -> Result<(), PortError> {
+    let options = AdminOptions::new().request_timeout(Some(ANSWER));
+    let described = client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+    let resource = match described.map(|resources| resources.into_iter().next()) {
+        Ok(Some(Ok(resource))) => resource,
+        // Some brokers do not tell, or not everybody.
+        other => {
+            let error = format!("{other:?}");
+            tracing::debug!(topic, error, "the topic's cleanup.policy is not known");
+            return Ok(());
+        }
+    };
+    let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone());
+    match policy {
+        Some(policy) if !policy.split(',').any(|it| it.trim() == "compact") => Err(PortError::fatal(format!(
+            "the state topic {topic} ({key}) has cleanup.policy={policy}, which forgets the state of quiet series; set it to \
+             compact"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 async fn create(
     client: &AdminClient<DefaultClientContext>,
     topic: &str,
@@ -77,7 +101,12 @@ async fn create(
 ) -> Result<(), PortError> {
     let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
     if compacted {
-        new = new.set("cleanup.policy", "compact");
+        // Small segments and an early cleaner: a restore reads the partition whole, and the newest segment is never compacted.
+        new = new
+            .set("cleanup.policy", "compact")
+            .set("segment.bytes", "67108864")
+            .set("min.cleanable.dirty.ratio", "0.1")
+            .set("max.message.bytes", STATE_BYTES_MAX);
     }
     let cannot = || format!("the topic {topic} cannot be created; create it yourself ({partitions} partitions)");
     let results = client

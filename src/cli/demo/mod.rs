@@ -4,6 +4,7 @@
 //! the workers of `jamais run` score the live telemetry over Kafka, a dashboard follows the scores topic, and the alarms
 //! are held against the faults that were injected.
 
+mod broker;
 mod live;
 mod plant;
 mod screen;
@@ -13,16 +14,19 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use tokio::runtime::Runtime;
 
 use super::SettingsArgs;
 use super::simulate::PlantArgs;
 use crate::adapters::clock::SystemClock;
-use crate::adapters::kafka::{MockBroker, create_topics, delete_topics};
 use crate::dashboard::{Facts, Report, alarm_list, grouped};
 use crate::ports::Clock;
 use crate::runtime::Shutdown;
+use crate::simulate::Plant;
+use broker::Broker;
 use live::Live;
 use plant::Line;
+use screen::Screen;
 
 /// What is shown, and where.
 #[derive(Debug, Args)]
@@ -37,9 +41,6 @@ pub(super) struct DemoArgs {
     plant: PlantArgs,
 }
 
-/// Partitions of every topic.
-const PARTITIONS: i32 = 2;
-
 pub(super) fn run(args: &DemoArgs, settings: &SettingsArgs) -> anyhow::Result<()> {
     ensure!(
         settings.config.is_none(),
@@ -49,70 +50,54 @@ pub(super) fn run(args: &DemoArgs, settings: &SettingsArgs) -> anyhow::Result<()
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let shutdown = Shutdown::default();
     runtime.spawn(stop_on_signal(shutdown.clone()));
-    let clock = SystemClock::new();
-    let mut phases = Phases { clock: &clock, begun: Duration::ZERO, taken: Vec::new() };
     let name = format!("jamais-demo-{:016x}", random_number());
     let folder = Folder::new(args.keep.as_deref(), &name)?;
-    let screen = screen::Screen::open();
-
-    screen.say(&plant::introduce(&plant))?;
     let mut lines = plant::lines(&plant, &folder.path, &name, args.brokers.is_some(), &settings.overrides)?;
-    super::simulate::write(&plant, &folder.path)?;
+    crate::telemetry::init_logs(&lines[0].settings.telemetry);
+    // First of all, since it is what may not be there.
+    let broker = Broker::start(args.brokers.as_deref(), &mut lines, &runtime)?;
+    let shown = show(&plant, &lines, &folder.path, &broker, &runtime, &shutdown);
+    if args.keep.is_none() {
+        let cleaned = broker.clean(&runtime);
+        return shown.and(cleaned);
+    }
+    shown?;
+    let (folder, class) = (folder.path.display(), lines[0].class.name());
+    let example = format!("jamais --config {folder}/{class}.toml score {folder}/live-{class}.jsonl -o scores.jsonl");
+    Screen::open().say(&format!("kept in {folder}; try {example}"))
+}
+
+/// From the plant to the summary.
+fn show(
+    plant: &Plant,
+    lines: &[Line],
+    folder: &Path,
+    broker: &Broker,
+    runtime: &Runtime,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let clock = SystemClock::new();
+    let mut phases = Phases { clock: &clock, begun: Duration::ZERO, taken: Vec::new() };
+    let screen = Screen::open();
+    screen.say(&plant::introduce(plant))?;
+    super::simulate::write(plant, folder)?;
     phases.end("simulate");
-    for line in &lines {
-        if shutdown.requested() {
-            bail!("stopped before anything was scored");
-        }
-        screen.say(&plant::prepare(line, &folder.path)?)?;
+    for line in lines {
+        ensure!(!shutdown.requested(), "stopped before anything was scored");
+        screen.say(&plant::prepare(line, folder)?)?;
     }
     phases.end("train and prefill");
-    if shutdown.requested() {
-        bail!("stopped before anything was scored");
-    }
-
-    let topics = Topics::of(&lines);
-    let (broker, address) = match &args.brokers {
-        None => {
-            let broker = MockBroker::start(&topics.plain())?;
-            let address = broker.address();
-            (Some(broker), address)
-        }
-        Some(brokers) => (None, brokers.clone()),
-    };
-    for line in &mut lines {
-        line.settings.kafka.brokers.clone_from(&address);
-    }
-    let kafka = lines[0].settings.kafka.clone();
-    if broker.is_none() {
-        runtime.block_on(create_topics(&kafka, &topics.0.iter().map(Topic::spec).collect::<Vec<_>>()))?;
-    }
-    let what = if broker.is_some() { "the built-in mock broker" } else { "Kafka" };
-    screen.say(&format!("streaming the live telemetry over {what} at {address}\n"))?;
-    let streamed = live::stream(&plant, &lines, &runtime, &shutdown, &clock, screen);
+    ensure!(!shutdown.requested(), "stopped before anything was scored");
+    screen.say(&format!("streaming the live telemetry over {}\n", broker.describe()))?;
+    let live = live::stream(plant, lines, runtime, shutdown, &clock, screen)?;
     phases.end("stream and score");
-    let deleted = match (&broker, &args.keep) {
-        (None, None) => {
-            let names: Vec<&str> = topics.0.iter().map(|topic| topic.name.as_str()).collect();
-            runtime.block_on(delete_topics(&kafka, &names))
-        }
-        _ => Ok(()),
-    };
-    let live = streamed?;
-    deleted?;
-    sum_up(live, phases.taken)?;
-    if args.keep.is_some() {
-        let (folder, class) = (folder.path.display(), lines[0].class.name());
-        let example =
-            format!("jamais --config {folder}/{class}.toml score {folder}/live-{class}.jsonl -o scores.jsonl");
-        screen::Screen::open().say(&format!("kept in {folder}; try {example}"))?;
-    }
-    Ok(())
+    sum_up(live, phases.taken)
 }
 
 /// Prints the summary; fails if anything is missing.
 fn sum_up(live: Live, phases: Vec<(String, Duration)>) -> anyhow::Result<()> {
     let Live { fleet, facts, stopped } = live;
-    let screen = screen::Screen::open();
+    let screen = Screen::open();
     if stopped {
         let (windows, alarms) = (grouped(fleet.windows()), fleet.alarms().len());
         return screen.say(&format!(
@@ -132,19 +117,22 @@ fn sum_up(live: Live, phases: Vec<(String, Duration)>) -> anyhow::Result<()> {
     }
 }
 
+/// Two signals within this time are one: a terminal, and what runs the demo in it, may both send it.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
 /// Asks for a clean end at the first signal; a second one does not wait for it.
 async fn stop_on_signal(shutdown: Shutdown) {
-    for _ in 0..2 {
+    for already in [false, true] {
         if let Err(error) = super::run::wait_for_signal().await {
             tracing::error!(%error, "signals cannot be waited for");
             return;
         }
-        if shutdown.requested() {
-            break;
+        if already {
+            std::process::exit(130);
         }
         shutdown.request();
+        tokio::time::sleep(SAME_SIGNAL).await;
     }
-    std::process::exit(130);
 }
 
 /// A number that no other demo has; nothing that is scored depends on it.
@@ -192,40 +180,5 @@ impl Drop for Folder {
         {
             tracing::warn!(folder = %self.path.display(), %error, "cannot be removed");
         }
-    }
-}
-
-/// A topic to create.
-struct Topic {
-    name: String,
-    compacted: bool,
-}
-
-impl Topic {
-    fn spec(&self) -> (&str, i32, bool) {
-        (&self.name, PARTITIONS, self.compacted)
-    }
-}
-
-/// Every topic that the lines use, each once.
-struct Topics(Vec<Topic>);
-
-impl Topics {
-    fn of(lines: &[Line]) -> Self {
-        let mut topics = std::collections::BTreeMap::new();
-        for line in lines {
-            let kafka = &line.settings.kafka;
-            topics.extend(kafka.input_topics.iter().map(|topic| (topic.clone(), false)));
-            topics.extend([
-                (kafka.output_topic.clone(), false),
-                (kafka.dead_letter_topic.clone(), false),
-                (kafka.state_topic.clone(), true),
-            ]);
-        }
-        Self(topics.into_iter().map(|(name, compacted)| Topic { name, compacted }).collect())
-    }
-
-    fn plain(&self) -> Vec<(&str, i32)> {
-        self.0.iter().map(|topic| (topic.name.as_str(), PARTITIONS)).collect()
     }
 }

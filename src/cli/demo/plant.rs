@@ -89,7 +89,7 @@ fn line(class: AssetClass, folder: &Path, name: &str, prefix: &str, overrides: &
     let own = ["output.emit=every_window", "input.series=[]", "telemetry.listen=", "input.time_ahead_max=87600h"];
     let settings = Settings::load(&Origins {
         file: Some(file),
-        environment: std::env::vars().collect(),
+        environment: std::env::vars_os().collect(),
         overrides: overrides.iter().cloned().chain(kafka).chain(own.map(str::to_owned)).collect(),
     })?;
     Ok(Line { class, settings })

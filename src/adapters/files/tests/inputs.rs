@@ -4,9 +4,9 @@ use ::parquet::arrow::ArrowWriter;
 use arrow_array::builder::{Float64Builder, StringBuilder, StringDictionaryBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Date32Array, Date64Array, Float32Array, Int16Array, Int32Array, Int64Array,
-    RecordBatch, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
-    TimestampSecondArray,
+    Array, ArrayRef, BooleanArray, Date32Array, Date64Array, Float32Array, Float64Array, Int16Array, Int32Array,
+    Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+    TimestampNanosecondArray, TimestampSecondArray,
 };
 
 use super::*;
@@ -462,4 +462,47 @@ fn a_table_of_json_lines_needs_channel_names() {
     assert_eq!(table.series[0].as_str(), "p");
     let error = read_table(&path, &TableOptions::new(&input)).unwrap_err().to_string();
     assert!(error.contains("cannot be inferred"), "{error}");
+}
+
+#[test]
+fn damaged_parquet_is_an_error_whatever_was_damaged() {
+    use ::parquet::basic::Encoding;
+    use ::parquet::file::properties::WriterProperties;
+    let folder = tempfile::tempdir().unwrap();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("time", Arc::new(Int64Array::from_iter_values(1..200))),
+        ("a", Arc::new(Float64Array::from_iter_values((1..200).map(f64::from)))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    for encoding in [Encoding::PLAIN, Encoding::BYTE_STREAM_SPLIT] {
+        let properties = WriterProperties::builder().set_encoding(encoding).set_dictionary_enabled(false).build();
+        let mut whole = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut whole, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let (mut refused, mut read) = (0, 0);
+        let mut check = |bytes: &[u8]| {
+            let path = file(&folder, "p.parquet", bytes);
+            let channels = names(&["a"]);
+            let input = input();
+            let options = TableOptions { channels: Some(&channels), ..TableOptions::new(&input) };
+            match read_table(&path, &options) {
+                Ok(_) => read += 1,
+                Err(error) => {
+                    assert!(error.to_string().contains("p.parquet"), "{error}");
+                    refused += 1;
+                }
+            }
+        };
+        check(&whole);
+        for cut in (0..whole.len()).step_by(97) {
+            check(&whole[..cut]);
+        }
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            check(&damaged);
+        }
+        assert!(refused > 50 && read > 1, "{refused} refused, {read} read");
+    }
 }
