@@ -211,24 +211,30 @@ fn assert_same(
     }
 }
 
-#[test]
-fn scores_equal_those_of_files_whatever_the_batch_the_partitions_and_the_workers() {
-    let Some(broker) = KafkaBroker::shared("scores_equal_those_of_files") else { return };
-    let plant = TrainedPlant::new(4, Duration::from_secs(400));
-    let expected = settled(scored_from_file(&plant, &plant.live), &plant.live);
-    assert_eq!(expected.len(), 4 * (400 - 5), "a window from the fifth sample on, less the last");
-    for (name, partitions, overrides, processes) in [
+/// Streams the plant's live records through the broker in several ways, and holds each against `jamais score`.
+fn check_every_way(broker: &KafkaBroker, plant: &TrainedPlant, what: &str) {
+    let expected = settled(scored_from_file(plant, &plant.live), &plant.live);
+    assert!(expected.len() > plant.live.len() / 2, "{} windows of {} rows", expected.len(), plant.live.len());
+    for (way, partitions, overrides, processes) in [
         ("one-of-each", 1, ["runtime.batch_records_max=7", "runtime.workers=1"], 1),
         ("two-workers", 3, ["runtime.batch_records_max=1000", "runtime.workers=2"], 1),
         ("two-processes", 4, ["runtime.batch_records_max=64", "runtime.workers=2"], 2),
     ] {
-        let lane = Lane::new(broker, &plant, name, partitions, &overrides);
+        let name = format!("{what}-{way}");
+        let lane = Lane::new(broker, plant, &name, partitions, &overrides);
         lane.produce(plant.live.iter().map(record));
         let workers: Vec<Worker> = (0..processes).map(|_| lane.start()).collect();
         let found = by_window(lane.wait_for(expected.len()).into_values());
-        assert_same(&found, &expected, name);
+        assert_same(&found, &expected, &name);
         workers.into_iter().for_each(Worker::terminate);
     }
+}
+
+#[test]
+fn scores_equal_those_of_files_whatever_the_batch_the_partitions_and_the_workers() {
+    let Some(broker) = KafkaBroker::shared("scores_equal_those_of_files") else { return };
+    let plant = TrainedPlant::new(4, Duration::from_secs(400));
+    check_every_way(broker, &plant, "simulated");
 }
 
 #[test]
@@ -243,14 +249,7 @@ fn recorded_pump_rows_give_the_same_scores_on_kafka_as_from_their_files() {
         },
         std::path::PathBuf::from,
     );
-    let plant = TrainedPlant::recorded(&folder, 400);
-    let expected = settled(scored_from_file(&plant, &plant.live), &plant.live);
-    assert!(expected.len() > plant.live.len() / 2, "{} windows of {} rows", expected.len(), plant.live.len());
-    let lane = Lane::new(broker, &plant, "recorded", 3, &["runtime.workers=2", "runtime.batch_records_max=50"]);
-    lane.produce(plant.live.iter().map(record));
-    let worker = lane.start();
-    assert_same(&by_window(lane.wait_for(expected.len()).into_values()), &expected, "recorded");
-    worker.terminate();
+    check_every_way(broker, &TrainedPlant::recorded(&folder, 400), "recorded");
 }
 
 #[test]
@@ -480,4 +479,22 @@ fn a_crash_before_the_first_regular_checkpoint_loses_no_window() {
     let worker = lane.start();
     assert_same(&by_window(lane.wait_for(expected.len()).into_values()), &expected, "after a crash");
     worker.terminate();
+}
+
+#[test]
+fn the_demo_finds_its_faults_on_a_real_broker_and_cleans_up() {
+    let Some(broker) = KafkaBroker::shared("the_demo_on_a_real_broker") else { return };
+    let plant = ["--pumps", "4", "--fans", "3", "--normal", "1h", "--live", "3h"];
+    let output = success(&[&["demo", "--brokers", broker.bootstrap()][..], &plant].concat());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for expected in
+        ["over Kafka at", "fault            injected", "stuck sensor", "dead letters     5 of 5", "wall time"]
+    {
+        assert!(text.contains(expected), "{expected:?} is missing in {text}");
+    }
+    let consumer: BaseConsumer = broker.client_config().create().unwrap();
+    let metadata = consumer.fetch_metadata(None, PATIENCE).unwrap();
+    let left: Vec<&str> =
+        metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with("jamais-demo")).collect();
+    assert_eq!(left, [""; 0]);
 }

@@ -63,7 +63,7 @@ pub(super) fn run(args: &DemoArgs, settings: &SettingsArgs) -> anyhow::Result<()
     }
     shown?;
     let (folder, class) = (folder.path.display(), lines[0].class.name());
-    let example = format!("jamais --config {folder}/{class}.toml score {folder}/live-{class}.jsonl -o scores.jsonl");
+    let example = format!("jamais score --config {folder}/{class}.toml {folder}/live-{class}.jsonl -o scores.jsonl");
     Screen::open().say(&format!("kept in {folder}; try {example}"))
 }
 
