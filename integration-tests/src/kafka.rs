@@ -398,8 +398,10 @@ fn available_or_skip(test_name: &str) -> Option<&'static Installation> {
             panic!("{test_name} needs a Kafka broker, and JAMAIS_REQUIRE_BROKER=1: {reason}")
         }
         Err(reason) => {
-            // Not eprintln: the test runner swallows it in a test that passes, and a skipped one passes.
-            let _ = writeln!(io::stderr(), "\nSKIPPED: {test_name} needs a Kafka broker: {reason}");
+            // Not eprintln: the test runner swallows it in a test that passes, and a skipped one passes. In one piece, so that
+            // what other tests print does not get between.
+            let line = format!("\nSKIPPED: {test_name} needs a Kafka broker: {reason}\n");
+            let _ = io::stderr().write_all(line.as_bytes());
             None
         }
     }

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 
 pub use mock::MockBroker;
 pub use sink::KafkaSink;
@@ -22,8 +23,9 @@ pub use state::KafkaStateStore;
 pub use tail::{Tailed, TopicFeed, TopicTail, create_topics, delete_topics};
 pub use topics::{TopicPlan, prepare_topics};
 
+use crate::adapters::clock::SystemClock;
 use crate::config::KafkaConfig;
-use crate::ports::{Disposition, PortError};
+use crate::ports::{Clock, Disposition, PortError};
 
 /// Reads to the end of partitions: an end is no error to be logged.
 struct ToTheEnd;
@@ -37,6 +39,34 @@ impl ClientContext for ToTheEnd {
 }
 
 impl ConsumerContext for ToTheEnd {}
+
+/// What a read towards the end meets.
+enum Met<'a> {
+    Record(BorrowedMessage<'a>),
+    /// The end of this partition, as it is now.
+    End(i32),
+}
+
+/// The next record, or end of a partition, of a consumer that reads to the end; waits out what may pass, for [`ANSWER`]. A
+/// failed connection may be of days ago, since nobody polls such a consumer between two reads.
+fn next_or_end<'a>(consumer: &'a BaseConsumer<ToTheEnd>, what: &str) -> Result<Met<'a>, PortError> {
+    let clock = SystemClock::new();
+    loop {
+        let error = match consumer.poll(PATIENCE) {
+            Some(Ok(message)) => return Ok(Met::Record(message)),
+            Some(Err(KafkaError::PartitionEOF(partition))) => return Ok(Met::End(partition)),
+            Some(Err(error)) => failed(format!("cannot read {what}"), error),
+            None => PortError {
+                disposition: Disposition::Retry,
+                ..PortError::fatal(format!("{what} gave nothing for {} s; is the broker up?", ANSWER.as_secs()))
+            },
+        };
+        if error.disposition == Disposition::Fatal || clock.now() >= ANSWER {
+            return Err(PortError { disposition: Disposition::Fatal, ..error });
+        }
+        tracing::debug!(error = &error as &dyn std::error::Error, "waiting");
+    }
+}
 
 /// How long a broker has to answer a request outside the stream.
 pub(crate) const ANSWER: Duration = Duration::from_secs(15);

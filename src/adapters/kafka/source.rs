@@ -21,11 +21,10 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::{ANSWER, PATIENCE, ToTheEnd, client, failed, with_properties};
-use crate::adapters::clock::SystemClock;
+use super::{ANSWER, Met, ToTheEnd, client, failed, next_or_end, with_properties};
 use crate::config::KafkaConfig;
 use crate::domain::record::{EventTime, NextOffset, Payload, Position, Record};
-use crate::ports::{Clock, Disposition, PartitionId, Polled, PortError, Source};
+use crate::ports::{PartitionId, Polled, PortError, Source};
 
 /// A rebalance that waits for the runtime.
 #[derive(Clone)]
@@ -355,13 +354,12 @@ impl RangeSource {
     /// # Errors
     /// If the topics cannot be read.
     pub fn read(&mut self) -> Result<Option<Record>, PortError> {
-        let clock = SystemClock::new();
         loop {
             if self.open.is_empty() && !self.begin_topic()? {
                 return Ok(None);
             }
-            match self.consumer.poll(PATIENCE) {
-                Some(Ok(message)) => {
+            match next_or_end(&self.consumer, "the topic range")? {
+                Met::Record(message) => {
                     let id = message.partition();
                     // A partition that is done may still give what was fetched before.
                     let Some(&last) = self.open.get(&id) else { continue };
@@ -373,21 +371,8 @@ impl RangeSource {
                     }
                 }
                 // An end may be a control record: a partition is done when there is nothing more to read in it.
-                Some(Err(KafkaError::PartitionEOF(id))) => {
+                Met::End(id) => {
                     self.open.remove(&id);
-                }
-                Some(Err(error)) => match failed("cannot read the topic range", error) {
-                    error if error.disposition == Disposition::Retry && clock.now() < ANSWER => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "trying again");
-                    }
-                    error => return Err(error),
-                },
-                None if clock.now() < ANSWER => {}
-                None => {
-                    return Err(PortError::fatal(format!(
-                        "no records came for {} s; is the broker up?",
-                        ANSWER.as_secs()
-                    )));
                 }
             }
         }

@@ -13,17 +13,15 @@
 use std::collections::BTreeMap;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::BaseRecord;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::sink::Outbox;
-use super::{ANSWER, PATIENCE, STATE_BYTES_MAX, ToTheEnd, client, failed, producer, with_properties};
-use crate::adapters::clock::SystemClock;
+use super::{Met, STATE_BYTES_MAX, ToTheEnd, client, failed, next_or_end, producer, with_properties};
 use crate::config::KafkaConfig;
 use crate::domain::record::Position;
-use crate::ports::{Checkpoint, Clock, Disposition, PartitionId, PortError, StateStore};
+use crate::ports::{Checkpoint, PartitionId, PortError, StateStore};
 
 /// Checkpoints on the state topic.
 pub struct KafkaStateStore {
@@ -73,31 +71,15 @@ type Read = (Option<i64>, BTreeMap<String, Vec<u8>>);
 /// Reads the assigned partition to the end as it is when the end is reached: whoever had it before has flushed.
 fn read_to_end(consumer: &BaseConsumer<ToTheEnd>, place: &str, prefix: &[u8]) -> Result<Read, PortError> {
     let mut read: Read = (None, BTreeMap::new());
-    let clock = SystemClock::new();
-    let mut last = clock.now();
+    let what = format!("the checkpoint in {place}");
     loop {
-        match consumer.poll(PATIENCE) {
-            Some(Ok(message)) => {
-                last = clock.now();
+        match next_or_end(consumer, &what)? {
+            Met::Record(message) => {
                 if let Some(name) = message.key().and_then(|key| key.strip_prefix(prefix)) {
                     take(&mut read, name, message.payload(), || format!("{place}@{}", message.offset()))?;
                 }
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(read),
-            // May be of days ago: nobody polls between two restores.
-            Some(Err(error)) => match failed(format!("cannot read the checkpoint in {place}"), error) {
-                error if error.disposition == Disposition::Retry && clock.now() - last < ANSWER => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "trying again");
-                }
-                error => return Err(error),
-            },
-            None if clock.now() - last < ANSWER => {}
-            None => {
-                return Err(PortError::fatal(format!(
-                    "{place} gave nothing for {} s; is the broker up?",
-                    ANSWER.as_secs()
-                )));
-            }
+            Met::End(_) => return Ok(read),
         }
     }
 }
