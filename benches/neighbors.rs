@@ -75,6 +75,7 @@ fn main() {
         let exact = ExactIndex::new(Metric::Euclidean, DIMENSION, keys.chunks(DIMENSION));
         let exact_built = begun.elapsed().as_secs_f64();
         let ef_search = if units >= 100_000 { 64 } else { 32 };
+        // Half of the default `ef_construction`, so that the largest graph is built in a minute or two.
         let settings = HnswSettings { m: 16, ef_construction: 100, ef_search };
         let begun = Instant::now();
         let graph = HnswIndex::new(Metric::Euclidean, DIMENSION, keys, settings);

@@ -26,8 +26,8 @@ pub struct HnswSettings {
 /// Layers of a graph, at most: what `hnsw_rs` supports.
 const LAYERS: usize = 16;
 
-/// Squared Euclidean distance in sixteen independent sums, which the compiler turns into vector instructions; the
-/// library's own scalar sum takes about three times as long (`benches/neighbors.rs`).
+/// Squared Euclidean distance in sixteen independent sums, which the compiler turns into vector instructions: at D = 128 about
+/// three times as fast as the library's own scalar sum.
 #[derive(Clone, Copy, Default)]
 struct SquaredEuclidean;
 

@@ -14,6 +14,9 @@ const QUERIES: usize = 16;
 /// Units a block: at D = 128 they take half a megabyte, which stays in the second-level cache.
 const UNITS: usize = 1024;
 
+/// Units that are looked at together when the nearest are picked.
+const LANES: usize = 32;
+
 /// Beyond `k`, how many candidates of the rounded products are measured exactly.
 const MARGIN: usize = 4;
 
@@ -98,9 +101,8 @@ impl NeighborIndex for ExactIndex {
                     &mut products,
                 );
                 for (nearest, products) in nearest.iter_mut().zip(products.rows()) {
-                    for ((unit, product), offset) in (first..last).zip(products).zip(&self.offsets[first..last]) {
-                        nearest.offer(product + offset, unit);
-                    }
+                    let products = products.to_slice().expect("a row of a block is contiguous");
+                    nearest.offer_all(first, products, &self.offsets[first..last]);
                 }
             }
             for (query, nearest) in chunk.chunks(self.dimension).zip(&nearest) {
@@ -131,10 +133,19 @@ impl Nearest {
         Self { keep, kept: Vec::with_capacity(keep + 1), bound }
     }
 
-    #[inline]
-    fn offer(&mut self, value: f32, unit: usize) {
-        if value < self.bound {
-            self.insert(value, unit);
+    /// Offers product + offset of the units from `first` on. Whether any of [`LANES`] gets in is asked at once, in vector
+    /// instructions: after the first few units hardly any does.
+    fn offer_all(&mut self, first: usize, products: &[f32], offsets: &[f32]) {
+        let lanes = products.chunks(LANES).zip(offsets.chunks(LANES));
+        for (unit, (products, offsets)) in (first..).step_by(LANES).zip(lanes) {
+            let values = products.iter().zip(offsets).map(|(product, offset)| product + offset);
+            if values.clone().fold(false, |any, value| any | (value < self.bound)) {
+                for (unit, value) in (unit..).zip(values) {
+                    if value < self.bound {
+                        self.insert(value, unit);
+                    }
+                }
+            }
         }
     }
 
