@@ -125,6 +125,18 @@ fn one_reading_a_row_gives_the_same_model_as_a_column_a_channel() {
     plant.run(&[&train[..], &[model.to_str().unwrap()], &shape].concat());
     let bytes = |folder: std::path::PathBuf| std::fs::read(folder.join("encoder.onnx")).unwrap();
     assert_eq!(bytes(model), bytes(plant.path("model")));
+    // A tag that the model does not know is a bad row, or ignored, as the settings say.
+    let unknown = plant.path("unknown.csv");
+    let rows = "time,series,tag,reading\n2026-03-02T10:00:00Z,p,flow_m3_h,1\n2026-03-02T10:00:01Z,p,flow,1\n";
+    std::fs::write(&unknown, rows).unwrap();
+    let output = plant.path("narrow.jsonl");
+    let arguments = ["score", unknown.to_str().unwrap(), "--overwrite", "--output", output.to_str().unwrap()];
+    for (setting, letters) in [("dead_letter", 1), ("ignore", 0)] {
+        let setting = format!("input.unknown_channels={setting}");
+        plant.run(&[&arguments[..], &shape, &["--set", &setting]].concat());
+        let text = std::fs::read_to_string(plant.path("narrow.dead-letters.jsonl")).unwrap_or_default();
+        assert_eq!(text.matches("channel \\\"flow\\\" is unknown").count(), letters, "{setting}: {text}");
+    }
     // Without names a column of tags cannot be told from any other.
     let all = [&["train", path.to_str().unwrap(), "--set", "input.series=[\"series\"]"][..], &shape].concat();
     let text = refusal(&all);

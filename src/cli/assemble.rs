@@ -158,7 +158,7 @@ pub(super) fn history_of_topics(
         let log = format!("{}-{}", record.position.topic, record.position.partition);
         let taken = match decoder.decode(&record) {
             Err(error) => Err((error.kind(), error.to_string())),
-            Ok(decoded) if decoded.reading.values.is_empty() => Ok(()),
+            Ok(decoded) if decoded.unknown_channels > 0 && decoded.reading.values.is_empty() => Ok(()),
             Ok(decoded) => {
                 let pushed = history.push(&log, record.position.offset, &decoded.reading);
                 pushed.map_err(|late| ("late", late.to_string()))

@@ -227,7 +227,7 @@ fn nab_series(name: &str, path: &Path, input: &InputSettings) -> anyhow::Result<
 fn labelled(name: &str, table: Table, labels: Vec<bool>, learn: usize) -> anyhow::Result<LabelledSeries> {
     let mut order: Vec<usize> = (0..table.rows()).collect();
     order.sort_by_key(|&row| table.times[row]);
-    // A row that is left out would move every label behind it.
+    // A row that is left out would move the end of the learned rows.
     ensure!(
         table.faults == 0,
         "{} has {} row(s) that cannot be read; mend them. The first: {}",

@@ -68,11 +68,6 @@ impl<'a, 'de> ChannelValues<'a, 'de> {
         self.first_unknown.get_or_insert(name);
     }
 
-    /// Counts what may be a channel that the model does not know, and need not be one.
-    pub fn note_other(&mut self) {
-        self.unknown = self.unknown.saturating_add(1);
-    }
-
     /// The values, and how many channels were left out.
     pub fn finish(self, unknown_channels: UnknownChannels) -> Result<(Vec<(usize, f64)>, u32), DecodeError> {
         match (self.first_unknown, unknown_channels) {

@@ -280,13 +280,6 @@ struct Top<'a, 'de> {
 impl<'de> Fields<'de> for Top<'_, 'de> {
     fn field<A: MapAccess<'de>>(&mut self, name: Cow<'de, str>, map: &mut A) -> Result<(), A::Error> {
         let Some(role) = self.roles.0.get(&*name) else {
-            if matches!((self.settings.shape, &self.settings.channels_field), (Shape::Wide, None)) {
-                let value = map.next_value_seed(ValueOf(&mut Skip))?;
-                if matches!(value, Value::Integer(_) | Value::Huge(_) | Value::Float(_)) {
-                    self.values.read.note_other();
-                }
-                return Ok(());
-            }
             return map.next_value::<IgnoredAny>().map(|_| ());
         };
         let slot = match *role {

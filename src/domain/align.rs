@@ -147,7 +147,7 @@ impl Aligner {
     /// Takes one reading and appends to `out` what it completes.
     ///
     /// # Errors
-    /// [`Late`] if the reading's sample has been given out; the state is then unchanged.
+    /// [`Late`] if the reading is behind the watermark; the state is then unchanged.
     pub fn push(
         &mut self,
         settings: &AlignSettings,
@@ -401,6 +401,29 @@ mod tests {
             trace(&aligned),
             ["1000: 1 Observed, NaN Missing", "2000: 1 Invalid, NaN Missing", "3000: 1 Invalid, NaN Missing"]
         );
+    }
+
+    #[test]
+    fn nan_among_good_readings_of_a_cell_is_marked_and_their_mean_kept() {
+        let aligned = align(
+            &settings(GapPolicy::Hold, 0),
+            &[
+                reading(1200, &[(0, 1.0), (1, f64::MAX)]),
+                reading(1500, &[(0, f64::NAN), (1, f64::MAX)]),
+                reading(1800, &[(0, 3.0)]),
+            ],
+        );
+        assert_eq!(trace(&aligned), ["2000: 2 Mixed, NaN Invalid"], "what overflows is no value");
+    }
+
+    #[test]
+    fn cells_are_filled_as_often_wherever_in_its_cell_a_reading_lies() {
+        for within in [1, 400, 999, 1000] {
+            let ends = [reading(within, &[(0, 1.0)]), reading(9_000 + within, &[(0, 2.0)])];
+            let aligned = align(&settings(GapPolicy::Hold, 0), &ends);
+            let held = aligned.iter().filter(|it| matches!(it, Aligned::Sample(it) if it.marks[0] == Mark::Held));
+            assert_eq!(held.count(), 3, "a reading {within} ms into its cell");
+        }
     }
 
     #[test]

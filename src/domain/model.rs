@@ -161,18 +161,22 @@ impl ModelCard {
         self.channel.iter().enumerate().map(|(index, channel)| (channel.name.clone(), index)).collect()
     }
 
-    /// What events, memories and states name the model by: SHA-256 over the ONNX file's hash and everything in the card
-    /// that decides what windows and embeddings are. Names, reasons and calibration have no part in it.
+    /// What events, memories and states name the model by: SHA-256 over what decides what windows and embeddings are, as
+    /// text: the ONNX file's hash, the metric and batch, the window, and each channel's name, scaling and treatment.
     pub fn identity(&self) -> String {
-        let judged = Self {
-            name: String::new(),
-            trained_by: String::new(),
-            sha256: self.sha256.to_ascii_lowercase(),
-            calibration: None,
-            channel: self.channel.iter().map(|it| ChannelCard { reason: String::new(), ..it.clone() }).collect(),
-            ..self.clone()
-        };
-        content_hash(&postcard::to_stdvec(&judged).expect("memory is the only thing that serialization needs"))
+        let Self { encoder, window, .. } = self;
+        let mut text = format!(
+            "{} {:?} {} {}",
+            self.sha256.to_ascii_lowercase(),
+            encoder.metric,
+            encoder.dimension,
+            encoder.batch
+        );
+        text += &format!(" {} {} {}", window.size, window.stride, window.grid_ms);
+        for ChannelCard { name, center, scale, treatment, .. } in &self.channel {
+            text += &format!("\n{name:?} {:x} {:x} {treatment:?}", center.to_bits(), scale.to_bits());
+        }
+        content_hash(text.as_bytes())
     }
 
     /// Everything that is wrong with the card by itself; empty if it may be used.
@@ -228,5 +232,70 @@ impl ModelCard {
             expect(false, format!("channel {:?} is listed twice", pair[0]));
         }
         faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card() -> ModelCard {
+        let channel = |name: &str, treatment| ChannelCard {
+            name: name.to_owned(),
+            center: 1.5,
+            scale: 0.1,
+            treatment,
+            reason: "because".to_owned(),
+            stuck_after: 30,
+        };
+        ModelCard {
+            card_version: CARD_VERSION,
+            name: "test".to_owned(),
+            trained_by: "hand".to_owned(),
+            sha256: "a".repeat(64),
+            encoder: EncoderCard {
+                input: "window".to_owned(),
+                output: "embedding".to_owned(),
+                dimension: 1,
+                batch: 16,
+                metric: Metric::Euclidean,
+            },
+            window: WindowCard { size: 5, stride: 1, grid_ms: 1000 },
+            calibration: None,
+            channel: vec![channel("flow", Treatment::Plain), channel("temperature", Treatment::LeftOut)],
+        }
+    }
+
+    #[test]
+    fn the_identity_stays_what_it_is() {
+        // Memories and states on disk name models by it: another value needs a way to read those.
+        assert_eq!(card().identity(), "290d5d1d945beda5a620462de030431c6d4c41ec20e4328f28b0d63c15cde1bb");
+    }
+
+    #[test]
+    fn the_identity_follows_what_is_judged_and_nothing_else() {
+        let changed = |change: fn(&mut ModelCard)| {
+            let mut card = card();
+            change(&mut card);
+            card.identity() != self::card().identity()
+        };
+        let judged: [fn(&mut ModelCard); 8] = [
+            |card| card.sha256 = "b".repeat(64),
+            |card| card.window.stride = 2,
+            |card| card.window.grid_ms = 2000,
+            |card| card.encoder.batch = 8,
+            |card| card.encoder.metric = Metric::Cosine,
+            |card| card.channel.swap(0, 1),
+            |card| card.channel[0].scale = 0.2,
+            |card| card.channel[1].treatment = Treatment::Detrended,
+        ];
+        assert!(judged.into_iter().all(changed));
+        let other: [fn(&mut ModelCard); 4] = [
+            |card| card.name = "other".to_owned(),
+            |card| card.channel[0].reason.clear(),
+            |card| card.channel[0].stuck_after = 90,
+            |card| card.sha256 = "A".repeat(64),
+        ];
+        assert!(!other.into_iter().any(changed));
     }
 }

@@ -17,11 +17,11 @@ impl StuckDetector {
         Self { runs: vec![(0, 0); channels] }
     }
 
-    /// Counts the sample in, and marks as [`Mark::Stuck`] each channel whose run is longer than `stuck_after[channel]`
-    /// samples (0: never). Filled values neither lengthen nor end a run.
+    /// Counts the sample in, and marks as [`Mark::Stuck`] each channel whose run of measured values is longer than
+    /// `stuck_after[channel]` samples (0: never). Filled values neither lengthen nor end a run.
     pub fn mark(&mut self, sample: &mut Sample, stuck_after: &[u32]) {
         for (channel, run) in self.runs.iter_mut().enumerate() {
-            if sample.marks[channel] != Mark::Observed {
+            if !matches!(sample.marks[channel], Mark::Observed | Mark::Mixed) {
                 continue;
             }
             let bits = sample.values[channel].to_bits();
@@ -46,21 +46,25 @@ mod tests {
     #[test]
     fn a_channel_is_stuck_once_its_run_passes_its_own_bound() {
         let mut detector = StuckDetector::new(2);
-        let marks: Vec<_> = [1.0, 1.0, 1.0, 1.0, 2.0]
+        let values = [1.0, 1.0, 1.0, 1.0, 2.0];
+        // A NaN among good readings does not hide that those never change.
+        let given = [Mark::Observed, Mark::Mixed, Mark::Mixed, Mark::Observed, Mark::Observed];
+        let marks: Vec<_> = values
             .into_iter()
-            .map(|value| {
+            .zip(given)
+            .map(|(value, mark)| {
                 let mut sample = Sample {
                     time: EventTime::from_millis(0),
                     values: vec![value, value],
-                    marks: vec![Mark::Observed; 2],
+                    marks: vec![mark; 2],
                     offsets: (0, 0),
                 };
                 detector.mark(&mut sample, &[2, 0]);
                 sample.marks
             })
             .collect();
-        let expected = [Mark::Observed, Mark::Observed, Mark::Stuck, Mark::Stuck, Mark::Observed];
+        let expected = [Mark::Observed, Mark::Mixed, Mark::Stuck, Mark::Stuck, Mark::Observed];
         assert_eq!(marks.iter().map(|marks| marks[0]).collect::<Vec<_>>(), expected);
-        assert!(marks.iter().all(|marks| marks[1] == Mark::Observed), "a bound of 0 never fires");
+        assert!(marks.iter().all(|marks| marks[1] != Mark::Stuck), "a bound of 0 never fires");
     }
 }

@@ -64,7 +64,8 @@ pub struct Outcome {
     pub unknown_channels: u64,
 }
 
-/// Windows that are judged at once, at most: bounds what is held on the way, since one record may complete many.
+/// Windows that wait to be judged together: bounds what is held on the way to these and one record's, which may complete
+/// many.
 const WINDOWS: usize = 4096;
 
 /// Everything that one worker knows: its partitions' series, and what they are judged by.
@@ -188,8 +189,8 @@ impl Pipeline {
             match self.decoder.decode(record) {
                 Ok(decoded) => {
                     outcome.unknown_channels += u64::from(decoded.unknown_channels);
-                    // What says nothing of any channel moves nothing.
-                    if !decoded.reading.values.is_empty() {
+                    // A reading of nothing but channels that are ignored moves nothing.
+                    if decoded.unknown_channels == 0 || !decoded.reading.values.is_empty() {
                         readings.push(Placed { record, reading: decoded.reading });
                     }
                 }

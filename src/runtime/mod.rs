@@ -37,37 +37,37 @@ impl Shutdown {
     }
 }
 
-/// Failures in a row of what may be tried again, before the worker gives up: after four minutes or so.
-const RETRIES_MAX: u32 = 60;
+/// How long what may be tried again may go on failing: less than `max.poll.interval.ms` (5 min), after which the group would
+/// give the partitions to others.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// The pause after a first failure; it doubles with each further one, up to [`BACKOFF_MAX`].
 const BACKOFF: Duration = Duration::from_millis(10);
 /// The longest pause.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// A failure so long after the one before begins a new row.
-const CALM: Duration = Duration::from_secs(60);
 
-/// Failures in a row.
+/// Failures in a row: one that goes on until something succeeds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Retries {
-    in_a_row: u32,
-    last: Duration,
+    failures: u32,
+    /// When the row began.
+    since: Duration,
 }
 
 impl Retries {
     /// Lets what may be tried again pass, after a pause.
     ///
     /// # Errors
-    /// The error itself, if it is fatal, or one too many.
+    /// The error itself, if it is fatal, or the row has gone on for longer than [`PATIENCE`].
     fn tolerate(&mut self, error: PortError, clock: &dyn Clock) -> Result<(), PortError> {
-        if clock.now() - self.last > CALM {
-            self.in_a_row = 0;
+        let now = clock.now();
+        if self.failures == 0 {
+            self.since = now;
         }
-        self.in_a_row += 1;
         match error.disposition {
-            Disposition::Retry if self.in_a_row < RETRIES_MAX => {
-                tracing::warn!(error = &error as &dyn std::error::Error, attempt = self.in_a_row, "trying again");
-                clock.wait((BACKOFF * (1 << (self.in_a_row - 1).min(16))).min(BACKOFF_MAX));
-                self.last = clock.now();
+            Disposition::Retry if now - self.since < PATIENCE => {
+                tracing::warn!(error = &error as &dyn std::error::Error, failures = self.failures + 1, "trying again");
+                clock.wait((BACKOFF * (1 << self.failures.min(16))).min(BACKOFF_MAX));
+                self.failures += 1;
                 Ok(())
             }
             Disposition::Retry | Disposition::Fatal => Err(error),
@@ -141,10 +141,13 @@ impl<'a> Worker<'a> {
             if shutdown.requested() {
                 return self.commit(true);
             }
-            match self.components.source.poll(self.settings.batch_records_max, self.settings.poll_timeout) {
+            let polled = self.components.source.poll(self.settings.batch_records_max, self.settings.poll_timeout);
+            if polled.is_ok() {
+                self.poll_retries = Retries::default();
+            }
+            match polled {
                 Ok(Polled::Records(records)) => {
                     if !records.is_empty() {
-                        self.poll_retries = Retries::default();
                         let begun = self.components.clock.now();
                         self.components.metrics.records.inc_by(records.len() as u64);
                         let outcome = self.pipeline.process(&records)?;
@@ -153,7 +156,7 @@ impl<'a> Worker<'a> {
                         self.emit(outcome)?;
                     }
                 }
-                Ok(Polled::Assigned(partitions)) => self.assigned(&partitions)?,
+                Ok(Polled::Assigned(partitions)) => self.assigned(&partitions, shutdown)?,
                 Ok(Polled::Revoked(partitions)) => self.revoked(&partitions)?,
                 Ok(Polled::Lost(partitions)) => {
                     tracing::warn!(?partitions, "partitions were lost; what is not committed will be done by others");
@@ -174,15 +177,15 @@ impl<'a> Worker<'a> {
     }
 
     /// Restores what is ours now, and starts reading it.
-    fn assigned(&mut self, partitions: &[PartitionId]) -> Result<(), PortError> {
+    fn assigned(&mut self, partitions: &[PartitionId], shutdown: &Shutdown) -> Result<(), PortError> {
         self.components.metrics.restoring(true);
         let mut starts = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let checkpoint = match &mut self.components.states {
-                Some(states) => patiently(self.components.clock, || states.restore(partition))?,
+                Some(states) => patiently(self.components.clock, shutdown, || states.restore(partition))?,
                 None => None,
             };
-            let committed = patiently(self.components.clock, || self.components.source.committed(partition))?;
+            let committed = patiently(self.components.clock, shutdown, || self.components.source.committed(partition))?;
             self.committed.extend(committed.clone().map(|next| (partition.clone(), next)));
             let silent_until = committed.as_ref().map_or(0, NextOffset::offset);
             if checkpoint.is_none() && silent_until > 0 && self.components.states.is_some() {
@@ -193,7 +196,7 @@ impl<'a> Worker<'a> {
             self.checkpointed.extend(checkpointed.clone().map(|next| (partition.clone(), next)));
             starts.push((partition.clone(), checkpointed.or(committed)));
         }
-        patiently(self.components.clock, || self.components.source.begin(&starts))?;
+        patiently(self.components.clock, shutdown, || self.components.source.begin(&starts))?;
         self.components.metrics.restoring(false);
         self.belong(true);
         tracing::info!(partitions = partitions.len(), series = self.pipeline.series_count(), "assigned");
@@ -324,12 +327,17 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Tries until it succeeds, fails for good, or has failed too often.
-fn patiently<T>(clock: &dyn Clock, mut attempt: impl FnMut() -> Result<T, PortError>) -> Result<T, PortError> {
+/// Tries until it succeeds, fails for good, has failed for too long, or shutdown is requested.
+fn patiently<T>(
+    clock: &dyn Clock,
+    shutdown: &Shutdown,
+    mut attempt: impl FnMut() -> Result<T, PortError>,
+) -> Result<T, PortError> {
     let mut retries = Retries::default();
     loop {
         match attempt() {
             Ok(done) => return Ok(done),
+            Err(error) if shutdown.requested() => return Err(error),
             Err(error) => retries.tolerate(error, clock)?,
         }
     }

@@ -242,19 +242,25 @@ fn what_may_be_tried_again_is_with_growing_pauses_and_not_for_ever() {
     ended.unwrap();
     assert!(log.contains(&"commit 10".to_owned()));
     assert_eq!(waited, BACKOFF * (1 + 2 + 4) + BACKOFF);
-    let (_, ended, _) = run(Setup { polls: (0..RETRIES_MAX).map(|_| Err(retry())).collect(), ..Setup::default() });
+    let (_, ended, waited) = run(Setup { polls: (0..999).map(|_| Err(retry())).collect(), ..Setup::default() });
     assert_eq!(ended.unwrap_err().what, "not now");
-    let (_, ended, _) = run(Setup { polls: vec![Err(PortError::fatal("broken"))], ..Setup::default() });
-    assert_eq!(ended.unwrap_err().what, "broken");
+    assert!(waited < PATIENCE, "the looks at the clock between take a second each");
+    let (_, ended, waited) = run(Setup { polls: vec![Err(PortError::fatal("broken"))], ..Setup::default() });
+    assert_eq!((ended.unwrap_err().what.as_str(), waited), ("broken", Duration::ZERO));
+}
+
+#[test]
+fn failures_with_successes_between_them_are_no_row() {
+    let polls = (0..999).map(|at| if at % 2 == 0 { Err(retry()) } else { Ok(Polled::Records(Vec::new())) });
+    run(Setup { polls: polls.collect(), ..Setup::default() }).1.unwrap();
 }
 
 #[test]
 fn commits_that_fail_do_not_hide_behind_records_that_come() {
-    let polls = std::iter::once(assigned()).chain((0..RETRIES_MAX as usize / 2).map(|i| records(i..i + 1)));
-    let (log, ended, _) = run(Setup { polls: polls.collect(), commits_fail: RETRIES_MAX / 2 - 1, ..Setup::default() });
+    let polls = || std::iter::once(assigned()).chain((0..60).map(|i| records(i..i + 1))).collect();
+    let (log, ended, _) = run(Setup { polls: polls(), commits_fail: 5, ..Setup::default() });
     ended.unwrap();
-    assert!(log.contains(&format!("commit {}", RETRIES_MAX / 2)), "the next commit makes up for it: {log:?}");
-    let polls = std::iter::once(assigned()).chain((0..60).map(|i| records(i..i + 1)));
-    let (_, ended, _) = run(Setup { polls: polls.collect(), commits_fail: RETRIES_MAX, ..Setup::default() });
+    assert!(log.contains(&"commit 6".to_owned()), "the next commit makes up for it: {log:?}");
+    let (_, ended, _) = run(Setup { polls: polls(), commits_fail: 999, ..Setup::default() });
     assert_eq!(ended.unwrap_err().what, "not now");
 }

@@ -82,7 +82,8 @@ fn keep_one(cards: &mut [ChannelCard], columns: &[Columns], drifts: &[Drift], wa
 
 fn observed(segments: &[Segment], channel: usize) -> Columns {
     let column = |segment: &Segment| {
-        let observed = segment.samples.iter().filter(|sample| sample.marks[channel] == Mark::Observed);
+        let observed =
+            segment.samples.iter().filter(|sample| matches!(sample.marks[channel], Mark::Observed | Mark::Mixed));
         observed.map(|sample| sample.values[channel]).collect()
     };
     segments.iter().map(column).collect()

@@ -3,8 +3,8 @@
 //! Laws:
 //! 1. Only the columns that are needed are read.
 //! 2. A channel may be of any numeric type or boolean; null is no value, NaN is the value NaN.
-//! 3. Whatever is in the file, the library's panics end here, as errors: it indexes by counts that a damaged file
-//!    declares (apache/arrow-rs#11121).
+//! 3. Where a damaged file makes the library panic while it is read, that ends here, as an error: it indexes by counts
+//!    that the file declares (apache/arrow-rs#11121).
 //! 4. A time may be a timestamp of any unit, a date, or what the settings' time format makes of a text or an integer. A
 //!    timestamp without a zone is UTC; finer ones than milliseconds are rounded as `codec` rounds them.
 
@@ -84,7 +84,7 @@ impl ParquetRow<'_> {
     /// The row as a bad one.
     pub(super) fn bad_row(&self, fault: &str) -> BadRow {
         let error = format!("row {} of {}: {fault}", self.number, self.path.display());
-        BadRow { bytes: as_text(&self.batch.raw, self.at), error }
+        BadRow { bytes: guarded(self.path, || as_text(&self.batch.raw, self.at)).unwrap_or_default(), error }
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Readings {
     rows: Rows,
     series: Series,
     next: i64,
+    /// Rows of channels that the model does not know and the settings ignore.
+    ignored: u64,
 }
 
 enum Rows {
@@ -70,24 +72,25 @@ impl Columns {
         &self.texts[..self.series]
     }
 
-    /// A row's values: `value` gives the number in a column of numbers, `channel` what the channel's column says.
+    /// A row's values: `value` gives the number in a column of numbers, `channel` what the channel's column says. `None` for a
+    /// channel that is unknown and ignored.
     fn values<'a>(
         &self,
         value: impl Fn(usize) -> Result<Option<f64>, String>,
         channel: impl FnOnce() -> Option<Cow<'a, str>>,
-    ) -> Result<Vec<(usize, f64)>, String> {
+    ) -> Result<Option<Vec<(usize, f64)>>, String> {
         let Some(narrow) = &self.narrow else {
             let mut values = Vec::with_capacity(self.numbers.len());
             for index in 0..self.numbers.len() {
                 values.extend(value(index)?.map(|value| (index, value)));
             }
-            return Ok(values);
+            return Ok(Some(values));
         };
         let column = &self.texts[self.series];
         let name = channel().ok_or_else(|| format!("column \"{column}\" names no channel; fill it"))?;
         match narrow.channels.get(name.trim()) {
-            Some(&index) => Ok(value(0)?.map(|value| (index, value)).into_iter().collect()),
-            None if narrow.ignore_unknown => Ok(Vec::new()),
+            Some(&index) => Ok(Some(value(0)?.map(|value| (index, value)).into_iter().collect())),
+            None if narrow.ignore_unknown => Ok(None),
             None => Err(format!(
                 "channel \"{}\" is unknown to the model; correct column \"{column}\", or set input.unknown_channels = \
                  \"ignore\"",
@@ -142,7 +145,7 @@ impl Readings {
                 Rows::JsonLines { path: path.to_owned(), lines, bytes_max: input.bytes_max }
             }
         };
-        let mut readings = Self { rows, series, next: 0 };
+        let mut readings = Self { rows, series, next: 0, ignored: 0 };
         readings.skip_to(path, from)?;
         Ok(readings)
     }
@@ -158,22 +161,35 @@ impl Readings {
 
     /// The next row; `None` at the end of the file.
     pub(super) fn next(&mut self) -> Result<Option<Row>, FileError> {
-        let mut key = None;
-        let payload = match &mut self.rows {
-            Rows::Csv { rows, layout, columns, input } => csv_payload(rows, layout, columns, input, &mut self.series)?,
-            Rows::Parquet { rows, columns } => rows.next()?.map(|row| {
-                let reading = parquet_reading(&row, columns, &mut self.series);
-                payload(reading.map_err(|fault| row.bad_row(&fault)))
-            }),
-            Rows::JsonLines { path, lines, bytes_max } => {
-                key = self.series.whole_file.as_ref().map(|series| series.as_str().as_bytes().to_vec());
-                json_payload(path, lines, *bytes_max, &mut self.next)?
+        loop {
+            let mut key = None;
+            let payload = match &mut self.rows {
+                Rows::Csv { rows, layout, columns, input } => {
+                    csv_payload(rows, layout, columns, input, &mut self.series)?
+                }
+                Rows::Parquet { rows, columns } => rows.next()?.map(|row| {
+                    let reading = parquet_reading(&row, columns, &mut self.series);
+                    payload(reading.map_err(|fault| row.bad_row(&fault)))
+                }),
+                Rows::JsonLines { path, lines, bytes_max } => {
+                    key = self.series.whole_file.as_ref().map(|series| series.as_str().as_bytes().to_vec());
+                    json_payload(path, lines, *bytes_max, &mut self.next)?.map(Some)
+                }
+            };
+            let Some(payload) = payload else {
+                let rows = std::mem::take(&mut self.ignored);
+                if rows > 0 {
+                    tracing::warn!(rows, "rows of channels that the model does not know were ignored");
+                }
+                return Ok(None);
+            };
+            let offset = self.next;
+            self.next += 1;
+            match payload {
+                Some(payload) => return Ok(Some(Row { offset, key, payload })),
+                None => self.ignored += 1,
             }
-        };
-        let Some(payload) = payload else { return Ok(None) };
-        let offset = self.next;
-        self.next += 1;
-        Ok(Some(Row { offset, key, payload }))
+        }
     }
 
     fn skip_to(&mut self, path: &Path, from: i64) -> Result<(), FileError> {
@@ -199,10 +215,11 @@ impl Readings {
     }
 }
 
-fn payload(reading: Result<Reading, BadRow>) -> Payload {
+/// `None` for a row that is ignored.
+fn payload(reading: Result<Option<Reading>, BadRow>) -> Option<Payload> {
     match reading {
-        Ok(reading) => Payload::Reading(reading),
-        Err(BadRow { bytes, error }) => Payload::Unreadable { bytes, error },
+        Ok(reading) => reading.map(Payload::Reading),
+        Err(BadRow { bytes, error }) => Some(Payload::Unreadable { bytes, error }),
     }
 }
 
@@ -246,7 +263,7 @@ fn csv_payload(
     columns: &Columns,
     input: &InputSettings,
     series: &mut Series,
-) -> Result<Option<Payload>, FileError> {
+) -> Result<Option<Option<Payload>>, FileError> {
     let reading = match rows.next()? {
         None => return Ok(None),
         Some(Err(bad_row)) => Err(bad_row),
@@ -261,7 +278,7 @@ fn csv_reading(
     columns: &Columns,
     input: &InputSettings,
     series: &mut Series,
-) -> Result<Reading, String> {
+) -> Result<Option<Reading>, String> {
     let cells = rows.cells();
     let text = String::from_utf8_lossy(&cells[layout.time]);
     let time = input.time_format.read_text(text.trim());
@@ -283,15 +300,15 @@ fn csv_reading(
         number(cell).map(Some).ok_or_else(|| no_number(&rows.columns()[column], cell))
     };
     let values = columns.values(value, || text(columns.series))?;
-    Ok(Reading { series, time, values })
+    Ok(values.map(|values| Reading { series, time, values }))
 }
 
-fn parquet_reading(row: &ParquetRow<'_>, columns: &Columns, series: &mut Series) -> Result<Reading, String> {
+fn parquet_reading(row: &ParquetRow<'_>, columns: &Columns, series: &mut Series) -> Result<Option<Reading>, String> {
     let time = row.time()?;
     let text = |column: usize| row.series(column).map(Cow::Borrowed);
     let series = series.key(columns.series(), text)?;
     let values = columns.values(|index| Ok(row.value(index)), || text(columns.series))?;
-    Ok(Reading { series, time, values })
+    Ok(values.map(|values| Reading { series, time, values }))
 }
 
 fn json_payload(

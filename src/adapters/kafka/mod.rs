@@ -48,7 +48,8 @@ enum Met<'a> {
 }
 
 /// The next record, or end of a partition, of a consumer that reads to the end; waits out what may pass, for [`ANSWER`]. A
-/// failed connection may be of days ago, since nobody polls such a consumer between two reads.
+/// failed connection may be of days ago, since nobody polls such a consumer between two reads. What has not passed by then
+/// may be tried again as a whole.
 fn next_or_end<'a>(consumer: &'a BaseConsumer<ToTheEnd>, what: &str) -> Result<Met<'a>, PortError> {
     let clock = SystemClock::new();
     loop {
@@ -62,7 +63,7 @@ fn next_or_end<'a>(consumer: &'a BaseConsumer<ToTheEnd>, what: &str) -> Result<M
             },
         };
         if error.disposition == Disposition::Fatal || clock.now() >= ANSWER {
-            return Err(PortError { disposition: Disposition::Fatal, ..error });
+            return Err(error);
         }
         tracing::debug!(error = &error as &dyn std::error::Error, "waiting");
     }

@@ -83,14 +83,16 @@ impl Outbox {
         usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
     }
 
-    /// Looks every millisecond: rdkafka's own wait takes whole tenths of a second, however soon the last delivery comes.
+    /// Looks every millisecond: rdkafka's own flush waits for whole tenths of a second, however soon the last delivery comes,
+    /// and its poll does not wait at all for less than two milliseconds (it cuts the rest of them off).
     pub fn flush(&self) -> Result<(), PortError> {
         let clock = SystemClock::new();
         loop {
             match self.producer.flush(Duration::ZERO) {
                 Ok(()) => return self.check(),
                 Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) if clock.now() < DELIVERY => {
-                    self.producer.poll(Duration::from_millis(1));
+                    clock.wait(Duration::from_millis(1));
+                    self.producer.poll(Duration::ZERO);
                 }
                 Err(error) => return Err(failed("the output topics do not acknowledge", error)),
             }

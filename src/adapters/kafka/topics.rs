@@ -85,7 +85,7 @@ async fn must_compact(client: &AdminClient<DefaultClientContext>, key: &str, top
     };
     let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone());
     match policy {
-        Some(policy) if !policy.split(',').any(|it| it.trim() == "compact") => Err(PortError::fatal(format!(
+        Some(policy) if policy != "compact" => Err(PortError::fatal(format!(
             "the state topic {topic} ({key}) has cleanup.policy={policy}, which forgets the state of quiet series; set it to \
              compact"
         ))),
