@@ -9,7 +9,7 @@ use jamais::domain::record::EventTime;
 use jamais::simulate::{AssetClass, Plant, PlantSettings, wide_json};
 use tempfile::TempDir;
 
-use crate::process::success;
+use crate::process::{refusal, success};
 
 /// A pump's sample as a Kafka record.
 #[derive(Clone, Debug)]
@@ -150,6 +150,15 @@ impl TrainedPlant {
     pub fn run(&self, arguments: &[&str]) -> std::process::Output {
         let flags = self.flags();
         success(&arguments.iter().copied().chain(flags.iter().map(String::as_str)).collect::<Vec<_>>())
+    }
+
+    /// Runs a command that must be refused, and gives what it said.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn refusal(&self, arguments: &[&str]) -> String {
+        let flags = self.flags();
+        refusal(&arguments.iter().copied().chain(flags.iter().map(String::as_str)).collect::<Vec<_>>())
     }
 
     /// Writes records as JSON lines.

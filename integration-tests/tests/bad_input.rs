@@ -38,10 +38,7 @@ fn a_variable_sets_a_key_and_a_flag_wins() {
 #[test]
 fn no_broker_is_said_with_its_address() {
     let plant = TrainedPlant::new(2, Duration::from_secs(60));
-    let flags = plant.flags();
-    let mut arguments = vec!["run", "--set", "kafka.brokers=127.0.0.1:1"];
-    arguments.extend(flags.iter().map(String::as_str));
-    let text = refusal(&arguments);
+    let text = plant.refusal(&["run", "--set", "kafka.brokers=127.0.0.1:1"]);
     assert!(text.contains("no Kafka broker answers at 127.0.0.1:1") && text.contains("kafka.brokers"), "{text}");
 }
 
@@ -112,10 +109,7 @@ fn a_training_that_fails_leaves_the_model_as_it_was() {
     let of_one_pump = |line: &&str| line.starts_with("time,") || line.contains("pump-01");
     let lines: Vec<&str> = normal.lines().filter(of_one_pump).take(40).collect();
     std::fs::write(&short, lines.join("\n")).unwrap();
-    let flags = plant.flags();
-    let mut arguments = vec!["train", short.to_str().unwrap(), "--grid", "1s", "--set", "memory.k=40"];
-    arguments.extend(flags.iter().map(String::as_str));
-    let text = refusal(&arguments);
+    let text = plant.refusal(&["train", short.to_str().unwrap(), "--grid", "1s", "--set", "memory.k=40"]);
     assert!(text.contains("normal windows leave too few neighbors"), "{text}");
     assert_eq!(std::fs::read(plant.path("model/model.toml")).unwrap(), before);
 }
@@ -126,8 +120,8 @@ fn sizes_in_a_card_that_nothing_could_hold_are_refused() {
     let live = plant.write_lines("live.jsonl", &plant.live);
     let card = plant.path("model/model.toml");
     let text = std::fs::read_to_string(&card).unwrap();
-    let flags = plant.flags();
     let output = plant.path("out.jsonl");
+    let score = ["score", live.to_str().unwrap(), "--output", output.to_str().unwrap()];
     for (from, to, expected) in [
         ("batch = 16", "batch = 9223372036854775807", "encoder.batch is 9223372036854775807"),
         ("batch = 16", "batch = 0", "encoder.batch is 0"),
@@ -136,17 +130,13 @@ fn sizes_in_a_card_that_nothing_could_hold_are_refused() {
     ] {
         assert!(text.contains(from), "{text}");
         std::fs::write(&card, text.replacen(from, to, 1)).unwrap();
-        let mut arguments = vec!["score", live.to_str().unwrap(), "--output", output.to_str().unwrap()];
-        arguments.extend(flags.iter().map(String::as_str));
-        let said = refusal(&arguments);
+        let said = plant.refusal(&score);
         assert!(said.contains("model.toml") && said.contains(expected), "{said}");
     }
     // Another scale is another model: what was remembered by the old one is refused.
     let scale = text.lines().find(|line| line.starts_with("scale = ")).unwrap();
     std::fs::write(&card, text.replacen(scale, "scale = 7.5", 1)).unwrap();
-    let mut arguments = vec!["score", live.to_str().unwrap(), "--output", output.to_str().unwrap()];
-    arguments.extend(flags.iter().map(String::as_str));
-    let said = refusal(&arguments);
+    let said = plant.refusal(&score);
     assert!(said.contains("does not fit the model") && said.contains("jamais prefill"), "{said}");
     assert!(!output.exists() && !plant.path("out.jsonl.partial").exists(), "nothing is begun");
 }
@@ -182,9 +172,6 @@ fn variables_of_other_programs_may_hold_anything_and_ours_must_be_text() {
 fn excluding_a_column_that_is_not_there_is_refused() {
     let plant = TrainedPlant::new(2, Duration::from_secs(60));
     let path = plant.path("normal.csv");
-    let flags = plant.flags();
-    let mut arguments = vec!["train", path.to_str().unwrap(), "--exclude", "lable"];
-    arguments.extend(flags.iter().map(String::as_str));
-    let text = refusal(&arguments);
+    let text = plant.refusal(&["train", path.to_str().unwrap(), "--exclude", "lable"]);
     assert!(text.contains("--exclude lable") && text.contains("flow_m3_h"), "{text}");
 }

@@ -125,9 +125,7 @@ pub(super) fn history_of_files(
         let source = path.display().to_string();
         let mut late = 0_usize;
         for row in 0..table.rows() {
-            // A table has NaN for a cell without a value: there the gap policy decides.
-            let values = table.row(row).iter().copied().enumerate().filter(|(_, value)| !value.is_nan()).collect();
-            let reading = Reading { series: table.series[row].clone(), time: table.times[row], values };
+            let reading = Reading::of_row(table.series[row].clone(), table.times[row], table.row(row));
             late += usize::from(history.push(&source, table.offsets[row], &reading).is_err());
         }
         if late > 0 {
@@ -158,7 +156,7 @@ pub(super) fn history_of_topics(
         let log = format!("{}-{}", record.position.topic, record.position.partition);
         let taken = match decoder.decode(&record) {
             Err(error) => Err((error.kind(), error.to_string())),
-            Ok(decoded) if decoded.unknown_channels > 0 && decoded.reading.values.is_empty() => Ok(()),
+            Ok(decoded) if decoded.is_ignored() => Ok(()),
             Ok(decoded) => {
                 let pushed = history.push(&log, record.position.offset, &decoded.reading);
                 pushed.map_err(|late| ("late", late.to_string()))

@@ -34,7 +34,8 @@ pub(super) struct ScoreArgs {
 
 pub(super) fn run(args: &ScoreArgs, settings: &Settings) -> anyhow::Result<()> {
     init_logs(&settings.telemetry);
-    let bank = assemble::stored_bank(settings, &read_card(&settings.model)?)?;
+    let card = read_card(&settings.model)?;
+    let bank = assemble::stored_bank(settings, &card)?;
     let dead_letters = args.dead_letters.clone().unwrap_or_else(|| {
         let name = if args.output == Path::new("-") { Path::new("stdout") } else { &args.output };
         name.with_extension("dead-letters.jsonl")
@@ -42,7 +43,7 @@ pub(super) fn run(args: &ScoreArgs, settings: &Settings) -> anyhow::Result<()> {
     let mut settings = settings.clone();
     settings.input = assemble::file_input(&settings.input, &expand(&args.paths)?);
     let pipeline = assemble::pipeline(&settings, &bank)?;
-    let channels: Vec<String> = read_card(&settings.model)?.channel.into_iter().map(|channel| channel.name).collect();
+    let channels: Vec<String> = card.channel.into_iter().map(|channel| channel.name).collect();
     // Inputs first: where one is missing, no output is begun.
     let source = FileSource::new(&args.paths, &channels, &settings.input)?;
     let sink = if args.output == Path::new("-") {

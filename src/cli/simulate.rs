@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::assemble;
+use crate::adapters::files::OutputFile;
 use crate::simulate::{Plant, PlantSettings, wide_json};
 
 /// The plant, and where its files go.
@@ -66,7 +67,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
 /// Writes the plant's telemetry, a file a class before and after faults begin, and the faults.
 pub(super) fn write(plant: &Plant, output: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(output).with_context(|| format!("cannot make the folder {}", output.display()))?;
-    let create = |part: &str, class: &str| OutputFile::create(output.join(format!("{part}-{class}.jsonl")));
+    let create = |part: &str, class: &str| Lines::create(output.join(format!("{part}-{class}.jsonl")));
     let mut files = std::collections::BTreeMap::new();
     for asset in plant.assets() {
         let class = asset.class.name();
@@ -87,21 +88,22 @@ pub(super) fn write(plant: &Plant, output: &Path) -> anyhow::Result<()> {
         file.finish()?;
     }
     progress.finish_and_clear();
-    let mut faults = OutputFile::create(output.join("faults.json"))?;
+    let mut faults = Lines::create(output.join("faults.json"))?;
     faults.line(&serde_json::to_string_pretty(plant.faults())?)?;
     faults.finish()
 }
 
-/// A file that has its name only once it is whole.
-struct OutputFile {
+/// A file being written line by line.
+struct Lines {
     path: PathBuf,
+    output: OutputFile,
     writer: BufWriter<File>,
 }
 
-impl OutputFile {
+impl Lines {
     fn create(path: PathBuf) -> anyhow::Result<Self> {
-        let file = File::create(partial(&path)).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { path, writer: BufWriter::new(file) })
+        let output = OutputFile::create(&path)?;
+        Ok(Self { writer: BufWriter::new(output.handle()?), output, path })
     }
 
     fn line(&mut self, text: &str) -> anyhow::Result<()> {
@@ -109,15 +111,7 @@ impl OutputFile {
     }
 
     fn finish(mut self) -> anyhow::Result<()> {
-        self.writer
-            .flush()
-            .and_then(|()| std::fs::rename(partial(&self.path), &self.path))
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        self.writer.flush().with_context(|| format!("cannot write {}", self.path.display()))?;
+        Ok(self.output.complete(true)?)
     }
-}
-
-fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    name.into()
 }

@@ -117,11 +117,12 @@ pub(super) fn run(args: &TrainArgs, settings: &Settings) -> anyhow::Result<()> {
 
 /// The first file's numeric columns; a name to be excluded that is none of them is a mistake that would train on a label.
 fn inferred(path: &Path, input: &InputSettings, exclude: &[String]) -> anyhow::Result<Vec<String>> {
-    let all = infer_channels(path, input, &[])?;
-    if let Some(stranger) = exclude.iter().find(|name| !all.contains(name)) {
-        bail!("--exclude {stranger}: {} has no such numeric column; it has {}", path.display(), all.join(", "));
+    let mut channels = infer_channels(path, input, &[])?;
+    if let Some(stranger) = exclude.iter().find(|name| !channels.contains(name)) {
+        bail!("--exclude {stranger}: {} has no such numeric column; it has {}", path.display(), channels.join(", "));
     }
-    Ok(infer_channels(path, input, exclude)?)
+    channels.retain(|name| !exclude.contains(name));
+    Ok(channels)
 }
 
 /// The median time between a series' rows.

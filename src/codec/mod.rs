@@ -54,6 +54,13 @@ pub struct Decoded {
     pub unknown_channels: u32,
 }
 
+impl Decoded {
+    /// Whether there is nothing in it but channels that are ignored: such a reading moves nothing.
+    pub fn is_ignored(&self) -> bool {
+        self.unknown_channels > 0 && self.reading.values.is_empty()
+    }
+}
+
 impl Decoder {
     /// A decoder for the channels of a model, in model order.
     pub fn new(settings: InputSettings, channels: impl IntoIterator<Item = impl Into<String>>) -> Self {

@@ -24,8 +24,8 @@ pub struct InputSettings {
     /// `input.time_format`: how it is written there.
     pub time_format: TimeFormat,
     /// `input.channels_field`, for wide JSON: the field that holds the object of channel values. `None`: every field at
-    /// the top that is a known channel is one. Any other is something else, never an unknown channel; a
-    /// misspelt one shows by its windows' `channel_missing`.
+    /// the top that is a known channel is one. Any other is something else, never an unknown channel; a misspelt one
+    /// shows by its windows' `channel_missing`.
     pub channels_field: Option<String>,
     /// `input.channel_field`, for narrow JSON: the field that holds the channel's name.
     pub channel_field: String,

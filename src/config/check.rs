@@ -25,13 +25,12 @@ const GAP_CELLS_MAX: u32 = 100_000;
 /// one, so that the faults behind it are told too.
 struct Reader<'a> {
     table: &'a Table,
-    defaults: Table,
     faults: &'a mut Vec<String>,
 }
 
 /// The settings of a merged table; not to be used if anything was added to `faults`.
 pub(super) fn check(table: &Table, faults: &mut Vec<String>) -> Settings {
-    let mut read = Reader { table, defaults: super::merge::defaults(), faults };
+    let mut read = Reader { table, faults };
     let settings = Settings {
         input: read.input(),
         align: AlignConfig {
@@ -182,8 +181,9 @@ impl Reader<'_> {
         parse(&text).unwrap_or_else(|error| {
             self.fault(format!("{key}: {error}"));
             let (section, name) = split(key);
-            let default = self.defaults[section][name].as_str().unwrap_or_default();
-            parse(default).unwrap_or_else(|_| unreachable!("a test checks the default file"))
+            let defaults = super::merge::defaults();
+            parse(defaults[section][name].as_str().unwrap_or_default())
+                .unwrap_or_else(|_| unreachable!("a test checks the default file"))
         })
     }
 

@@ -148,6 +148,14 @@ pub struct Reading {
     pub values: Vec<(usize, f64)>,
 }
 
+impl Reading {
+    /// A table's row, `[channel]`: NaN stands for a cell without a value, and is no observation.
+    pub fn of_row(series: SeriesKey, time: EventTime, row: &[f64]) -> Self {
+        let values = row.iter().copied().enumerate().filter(|(_, value)| !value.is_nan()).collect();
+        Self { series, time, values }
+    }
+}
+
 /// A record that could not be used, with its original bytes, bound for the dead-letter topic or file.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {

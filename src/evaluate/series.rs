@@ -130,14 +130,8 @@ fn history(series: &LabelledSeries, align: &AlignSettings) -> Result<Vec<crate::
 impl LabelledSeries {
     fn reading(&self, row: usize) -> Reading {
         let channels = self.channels.len();
-        Reading {
-            series: SeriesKey::new(&self.name),
-            time: self.times[row],
-            // A table has NaN for a cell without a value: there the gap policy decides.
-            values: (self.values[row * channels..(row + 1) * channels].iter().copied().enumerate())
-                .filter(|(_, value)| !value.is_nan())
-                .collect(),
-        }
+        let values = &self.values[row * channels..(row + 1) * channels];
+        Reading::of_row(SeriesKey::new(&self.name), self.times[row], values)
     }
 
     fn record(&self, row: usize) -> Record {

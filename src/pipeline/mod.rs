@@ -189,8 +189,7 @@ impl Pipeline {
             match self.decoder.decode(record) {
                 Ok(decoded) => {
                     outcome.unknown_channels += u64::from(decoded.unknown_channels);
-                    // A reading of nothing but channels that are ignored moves nothing.
-                    if decoded.unknown_channels == 0 || !decoded.reading.values.is_empty() {
+                    if !decoded.is_ignored() {
                         readings.push(Placed { record, reading: decoded.reading });
                     }
                 }

@@ -269,9 +269,8 @@ impl<'a> Worker<'a> {
     /// Pauses fetching while the sink is behind, and resumes once it has caught up by half.
     fn breathe(&mut self) -> Result<(), PortError> {
         let in_flight = self.components.sink.in_flight();
-        let now = i64::try_from(in_flight).unwrap_or(i64::MAX);
-        let before = std::mem::replace(&mut self.gauged.1, now);
-        self.components.metrics.in_flight_events.inc_by(now - before);
+        let change = change(&mut self.gauged.1, in_flight);
+        self.components.metrics.in_flight_events.inc_by(change);
         let max = self.settings.in_flight_max;
         let paused = if self.paused { in_flight > max / 2 } else { in_flight > max };
         if paused != self.paused {
@@ -286,9 +285,8 @@ impl<'a> Worker<'a> {
     fn commit(&mut self, checkpoint: bool) -> Result<(), PortError> {
         let begun = self.components.clock.now();
         self.committed_at = begun;
-        let series = i64::try_from(self.pipeline.series_count()).unwrap_or(i64::MAX);
-        let before = std::mem::replace(&mut self.gauged.0, series);
-        self.components.metrics.series.inc_by(series - before);
+        let change = change(&mut self.gauged.0, self.pipeline.series_count());
+        self.components.metrics.series.inc_by(change);
         // What is committed must be recoverable, so a first commit never goes without a checkpoint.
         let first = self.uncommitted.keys().any(|partition| !self.checkpointed.contains_key(partition));
         let checkpoint = checkpoint || first;
@@ -325,6 +323,12 @@ impl<'a> Worker<'a> {
             Err(error) => self.commit_retries.tolerate(error, self.components.clock),
         }
     }
+}
+
+/// What has changed since the last call with this `before`.
+fn change(before: &mut i64, now: usize) -> i64 {
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    now - std::mem::replace(before, now)
 }
 
 /// Tries until it succeeds, fails for good, has failed for too long, or shutdown is requested.

@@ -4,9 +4,9 @@
 //! 1. A file is one partition: its topic is the path as given, its partition 0, its offsets are row numbers from 0.
 //! 2. Memory is bounded whatever the file: rows come one at a time, Parquet in batches, and nothing that is longer than
 //!    the settings' `bytes_max` is held. Only [`read_table`] holds a whole file, for training and evaluation.
-//! 3. A row that cannot be used becomes a dead letter with its text (a late row: its reading as JSON); a file that cannot be used is a [`FileError`] that
-//!    names it, what is wrong and what to do.
-//! 4. An output that has its final name is whole ([`FileSink`]).
+//! 3. A row that cannot be used becomes a dead letter with its text (a late row: its reading as JSON); a file that
+//!    cannot be used is a [`FileError`] that names it, what is wrong and what to do.
+//! 4. An output that has its final name is whole ([`OutputFile`]).
 //!
 //! In reading order: [`expand`] finds files, `readings` makes readings of rows (by way of `csv`, `parquet`, `lines` and
 //! `columns`), [`FileSource`] and [`read_table`] hand them on, [`FileSink`] writes. It keeps no progress across runs: a
@@ -16,6 +16,7 @@ mod columns;
 mod csv;
 mod error;
 mod lines;
+mod output;
 mod parquet;
 mod readings;
 mod sink;
@@ -29,6 +30,7 @@ use crate::domain::record::SeriesKey;
 
 pub use columns::TIME_COLUMNS;
 pub use error::FileError;
+pub use output::OutputFile;
 pub use sink::{FileSink, OUTPUT_EXTENSIONS, ROW_GROUP_ROWS, Written};
 pub use source::FileSource;
 pub use table::{Table, TableOptions, infer_channels, read_table};

@@ -100,6 +100,14 @@ impl Columns {
     }
 }
 
+/// What the next row came to.
+enum Read {
+    Row(Payload),
+    /// A channel that the model does not know and the settings ignore.
+    Ignored,
+    End,
+}
+
 /// A row with its number.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
@@ -163,31 +171,34 @@ impl Readings {
     pub(super) fn next(&mut self) -> Result<Option<Row>, FileError> {
         loop {
             let mut key = None;
-            let payload = match &mut self.rows {
-                Rows::Csv { rows, layout, columns, input } => {
-                    csv_payload(rows, layout, columns, input, &mut self.series)?
-                }
-                Rows::Parquet { rows, columns } => rows.next()?.map(|row| {
+            let read = match &mut self.rows {
+                Rows::Csv { rows, layout, columns, input } => read_csv(rows, layout, columns, input, &mut self.series)?,
+                Rows::Parquet { rows, columns } => rows.next()?.map_or(Read::End, |row| {
                     let reading = parquet_reading(&row, columns, &mut self.series);
-                    payload(reading.map_err(|fault| row.bad_row(&fault)))
+                    read(reading.map_err(|fault| row.bad_row(&fault)))
                 }),
                 Rows::JsonLines { path, lines, bytes_max } => {
                     key = self.series.whole_file.as_ref().map(|series| series.as_str().as_bytes().to_vec());
-                    json_payload(path, lines, *bytes_max, &mut self.next)?.map(Some)
+                    json_payload(path, lines, *bytes_max, &mut self.next)?.map_or(Read::End, Read::Row)
                 }
             };
-            let Some(payload) = payload else {
-                let rows = std::mem::take(&mut self.ignored);
-                if rows > 0 {
-                    tracing::warn!(rows, "rows of channels that the model does not know were ignored");
+            match read {
+                Read::Row(payload) => {
+                    let offset = self.next;
+                    self.next += 1;
+                    return Ok(Some(Row { offset, key, payload }));
                 }
-                return Ok(None);
-            };
-            let offset = self.next;
-            self.next += 1;
-            match payload {
-                Some(payload) => return Ok(Some(Row { offset, key, payload })),
-                None => self.ignored += 1,
+                Read::Ignored => {
+                    self.next += 1;
+                    self.ignored += 1;
+                }
+                Read::End => {
+                    let rows = std::mem::take(&mut self.ignored);
+                    if rows > 0 {
+                        tracing::warn!(rows, "rows of channels that the model does not know were ignored");
+                    }
+                    return Ok(None);
+                }
             }
         }
     }
@@ -215,11 +226,11 @@ impl Readings {
     }
 }
 
-/// `None` for a row that is ignored.
-fn payload(reading: Result<Option<Reading>, BadRow>) -> Option<Payload> {
+fn read(reading: Result<Option<Reading>, BadRow>) -> Read {
     match reading {
-        Ok(reading) => reading.map(Payload::Reading),
-        Err(BadRow { bytes, error }) => Some(Payload::Unreadable { bytes, error }),
+        Ok(Some(reading)) => Read::Row(Payload::Reading(reading)),
+        Ok(None) => Read::Ignored,
+        Err(BadRow { bytes, error }) => Read::Row(Payload::Unreadable { bytes, error }),
     }
 }
 
@@ -257,19 +268,19 @@ impl Series {
     }
 }
 
-fn csv_payload(
+fn read_csv(
     rows: &mut CsvRows,
     layout: &Layout,
     columns: &Columns,
     input: &InputSettings,
     series: &mut Series,
-) -> Result<Option<Option<Payload>>, FileError> {
+) -> Result<Read, FileError> {
     let reading = match rows.next()? {
-        None => return Ok(None),
+        None => return Ok(Read::End),
         Some(Err(bad_row)) => Err(bad_row),
         Some(Ok(())) => csv_reading(rows, layout, columns, input, series).map_err(|fault| rows.bad_row(&fault)),
     };
-    Ok(Some(payload(reading)))
+    Ok(read(reading))
 }
 
 fn csv_reading(

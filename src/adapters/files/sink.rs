@@ -9,7 +9,7 @@
 //! A flush hands everything to the system but makes nothing durable, and closes no Parquet row group (a commit ten
 //! times a second would make as many tiny ones): an interrupted run starts anew, so only `finish` needs to be durable.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use super::FileError;
+use super::output::{OutputFile, refuse_existing};
 use crate::codec::{OutputFormat, dead_letter_json, serialize_event};
 use crate::domain::alarm::Transition;
 use crate::domain::event::ScoredEvent;
@@ -67,11 +68,11 @@ pub struct Written {
 pub struct FileSink {
     writer: Writer,
     /// `None` when events go to a writer of the caller's, such as standard output.
-    output: Option<Output>,
+    output: Option<OutputFile>,
     /// For messages.
     name: PathBuf,
     dead_letters: PathBuf,
-    dead_letter_writer: Option<(Output, BufWriter<File>)>,
+    dead_letter_writer: Option<(OutputFile, BufWriter<File>)>,
     overwrite: bool,
     written: Written,
     failed: bool,
@@ -91,7 +92,7 @@ impl FileSink {
         }
         refuse_existing(events, overwrite)?;
         refuse_existing(dead_letters, overwrite)?;
-        let output = Output::create(events)?;
+        let output = OutputFile::create(events)?;
         let writer = Writer::new(format, output.handle()?, events)?;
         Ok(Self::new(writer, Some(output), events, dead_letters, overwrite))
     }
@@ -111,7 +112,7 @@ impl FileSink {
         Ok(Self::new(writer, None, Path::new(name), dead_letters, overwrite))
     }
 
-    fn new(writer: Writer, output: Option<Output>, name: &Path, dead_letters: &Path, overwrite: bool) -> Self {
+    fn new(writer: Writer, output: Option<OutputFile>, name: &Path, dead_letters: &Path, overwrite: bool) -> Self {
         Self {
             writer,
             output,
@@ -169,7 +170,7 @@ impl FileSink {
             let writer = match &mut self.dead_letter_writer {
                 Some((_, writer)) => writer,
                 none => {
-                    let output = Output::create(&self.dead_letters)?;
+                    let output = OutputFile::create(&self.dead_letters)?;
                     let writer = BufWriter::new(output.handle()?);
                     &mut none.insert((output, writer)).1
                 }
@@ -228,68 +229,6 @@ impl Format {
             "parquet" => Ok(Self::Parquet),
             _ => Err(FileError::Extension { path: path.to_owned(), verb: "write", known: OUTPUT_EXTENSIONS }),
         }
-    }
-}
-
-fn refuse_existing(path: &Path, overwrite: bool) -> Result<(), FileError> {
-    if !overwrite && path.symlink_metadata().is_ok() {
-        return Err(FileError::Exists { path: path.to_owned() });
-    }
-    Ok(())
-}
-
-/// A file under its temporary name, locked against other runs for as long as it is open.
-struct Output {
-    path: PathBuf,
-    temporary: PathBuf,
-    file: File,
-}
-
-impl Output {
-    fn create(path: &Path) -> Result<Self, FileError> {
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".partial");
-        let temporary = PathBuf::from(temporary);
-        let write_error = |error| FileError::write(path, error);
-        let file = match File::create_new(&temporary) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Left by a run that died, unless that run is still alive and holds its lock.
-                lock(&File::open(&temporary).map_err(write_error)?, &temporary)?;
-                match fs::remove_file(&temporary) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(write_error(error)),
-                    _ => File::create_new(&temporary),
-                }
-            }
-            result => result,
-        }
-        .map_err(write_error)?;
-        lock(&file, &temporary)?;
-        Ok(Self { path: path.to_owned(), temporary, file })
-    }
-
-    fn handle(&self) -> Result<File, FileError> {
-        self.file.try_clone().map_err(|error| FileError::write(&self.path, error))
-    }
-
-    fn complete(self, overwrite: bool) -> Result<(), FileError> {
-        let Self { path, temporary, file } = self;
-        let write_error = |error| FileError::write(&path, error);
-        file.sync_all().map_err(write_error)?;
-        // Something may have come to lie there while the run went on.
-        refuse_existing(&path, overwrite)?;
-        fs::rename(&temporary, &path).map_err(write_error)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Not every file system lets a folder be synced; the rename itself has succeeded.
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
-        Ok(())
-    }
-}
-
-fn lock(file: &File, path: &Path) -> Result<(), FileError> {
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(FileError::Busy { path: path.to_owned() }),
-        // A file system without locks: two runs at once are then not told apart.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 

@@ -27,7 +27,6 @@ use crate::domain::record::{EventTime, NextOffset, Payload, Position, Record};
 use crate::ports::{PartitionId, Polled, PortError, Source};
 
 /// A rebalance that waits for the runtime.
-#[derive(Clone)]
 enum Change {
     Assigned(TopicPartitionList),
     Revoked(TopicPartitionList, bool),
@@ -36,6 +35,7 @@ enum Change {
 /// Hands rebalances over.
 #[derive(Default)]
 struct Rebalances {
+    /// In order; the first one stays until the runtime has answered it.
     waiting: Mutex<VecDeque<Change>>,
     /// The consumer is being closed: nobody will answer any more, and closing waits for an answer.
     closing: AtomicBool,
@@ -80,8 +80,6 @@ pub struct KafkaSource {
     consumer: BaseConsumer<Rebalances>,
     topics: Topics,
     paused: bool,
-    /// Handed to the runtime, which has not yet called `begin` or `release`.
-    unanswered: Option<Change>,
     /// What came behind the records of the last poll.
     failed: Option<PortError>,
 }
@@ -140,16 +138,14 @@ impl KafkaSource {
             .map_err(|error| failed("the Kafka consumer cannot be set up; correct kafka.properties", error))?;
         let topics: Vec<&str> = config.input_topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(|error| failed(format!("cannot subscribe to {topics:?}"), error))?;
-        Ok(Self { consumer, topics: Topics::default(), paused: false, unanswered: None, failed: None })
+        Ok(Self { consumer, topics: Topics::default(), paused: false, failed: None })
     }
 
     fn change(&mut self) -> Option<Polled> {
-        let change = self.consumer.context().lock().pop_front()?;
-        self.unanswered = Some(change.clone());
-        Some(match change {
-            Change::Assigned(list) => Polled::Assigned(self.topics.ids(&list)),
-            Change::Revoked(list, false) => Polled::Revoked(self.topics.ids(&list)),
-            Change::Revoked(list, true) => Polled::Lost(self.topics.ids(&list)),
+        Some(match self.consumer.context().lock().front()? {
+            Change::Assigned(list) => Polled::Assigned(self.topics.ids(list)),
+            Change::Revoked(list, false) => Polled::Revoked(self.topics.ids(list)),
+            Change::Revoked(list, true) => Polled::Lost(self.topics.ids(list)),
         })
     }
 }
@@ -168,7 +164,7 @@ impl Drop for KafkaSource {
         let rebalances = self.consumer.context();
         rebalances.closing.store(true, Ordering::Release);
         let waiting = std::mem::take(&mut *rebalances.lock());
-        for change in self.unanswered.iter().chain(&waiting) {
+        for change in &waiting {
             match change {
                 Change::Assigned(list) => answer(&self.consumer, list, true),
                 Change::Revoked(list, _) => answer(&self.consumer, list, false),
@@ -238,14 +234,14 @@ impl Source for KafkaSource {
                 .map_err(|error| failed(format!("{topic}-{partition} cannot be assigned"), error))?;
         }
         self.consumer.incremental_assign(&list).map_err(|error| failed("the assignment was refused", error))?;
-        self.unanswered = None;
+        self.consumer.context().lock().pop_front();
         // A partition that was paused when it was given up would else come back paused.
         let done = if self.paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
         done.map_err(|error| failed("fetching cannot be paused or resumed", error))
     }
 
     fn release(&mut self, partitions: &[PartitionId]) -> Result<(), PortError> {
-        self.unanswered = None;
+        self.consumer.context().lock().pop_front();
         self.consumer
             .incremental_unassign(&list_of(partitions))
             .map_err(|error| failed("partitions cannot be given up", error))

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -12,6 +12,7 @@ use rdkafka::producer::BaseRecord;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::sink::Outbox;
+use super::topics::new_topic;
 use super::{ANSWER, client, failed, with_properties};
 use crate::adapters::clock::SystemClock;
 use crate::config::KafkaConfig;
@@ -137,9 +138,7 @@ pub async fn create_topics(config: &KafkaConfig, topics: &[(&str, i32, bool)]) -
     let new: Vec<NewTopic<'_>> = topics
         .iter()
         .map(|(topic, partitions, compacted)| {
-            let new = NewTopic::new(topic, *partitions, TopicReplication::Fixed(-1));
-            let new = new.set("message.timestamp.type", "LogAppendTime");
-            if *compacted { new.set("cleanup.policy", "compact") } else { new }
+            new_topic(topic, *partitions, *compacted).set("message.timestamp.type", "LogAppendTime")
         })
         .collect();
     let cannot = |error| {

@@ -93,21 +93,26 @@ async fn must_compact(client: &AdminClient<DefaultClientContext>, key: &str, top
     }
 }
 
+/// A topic to be made; a compacted one is for state: it has small segments and an early cleaner, since a restore reads a
+/// partition whole and its newest segment is never compacted.
+pub(super) fn new_topic(topic: &str, partitions: i32, compacted: bool) -> NewTopic<'_> {
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+    if !compacted {
+        return new;
+    }
+    new.set("cleanup.policy", "compact")
+        .set("segment.bytes", "67108864")
+        .set("min.cleanable.dirty.ratio", "0.1")
+        .set("max.message.bytes", STATE_BYTES_MAX)
+}
+
 async fn create(
     client: &AdminClient<DefaultClientContext>,
     topic: &str,
     partitions: i32,
     compacted: bool,
 ) -> Result<(), PortError> {
-    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
-    if compacted {
-        // Small segments and an early cleaner: a restore reads the partition whole, and the newest segment is never compacted.
-        new = new
-            .set("cleanup.policy", "compact")
-            .set("segment.bytes", "67108864")
-            .set("min.cleanable.dirty.ratio", "0.1")
-            .set("max.message.bytes", STATE_BYTES_MAX);
-    }
+    let new = new_topic(topic, partitions, compacted);
     let cannot = || format!("the topic {topic} cannot be created; create it yourself ({partitions} partitions)");
     let results = client
         .create_topics([&new], &AdminOptions::new().operation_timeout(Some(ANSWER)))
